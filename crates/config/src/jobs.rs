@@ -1,0 +1,200 @@
+//! Job configuration after loading (prow-config §5): what selection, building and decoration read.
+
+use crate::goregex::GoRegex;
+use k8s_openapi::api::core::v1::{EnvVar, PodSpec, Toleration, Volume, VolumeMount};
+use prow_api::decoration::DecorationConfig;
+use prow_api::prowjob::{
+    JenkinsSpec, ProwJobDefault, ReporterConfig, RerunAuthConfig, TektonPipelineRunSpec,
+};
+use prow_api::refs::Refs;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Where a job was written.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Source {
+    /// File, as it was reached from the job-config path.
+    pub file: Arc<str>,
+    /// Line of the job's first key, from 1.
+    pub line: u32,
+}
+
+/// What all jobs share (§5.1), after defaulting: presets merged, decoration resolved, defaults filled.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct JobBase {
+    /// Job name.
+    pub name: String,
+    /// Labels for ProwJob and Pod; presets select by them.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations for ProwJob and Pod.
+    pub annotations: BTreeMap<String, String>,
+    /// 0 is unlimited.
+    pub max_concurrency: i64,
+    /// Executor, `kubernetes` by default.
+    pub agent: String,
+    /// Build cluster alias, `default` by default.
+    pub cluster: String,
+    /// `pod_namespace` by default.
+    pub namespace: String,
+    /// Evicted Pods are errors.
+    pub error_on_eviction: bool,
+    /// Pod, presets merged.
+    pub spec: Option<Arc<PodSpec>>,
+    /// Deprecated Tekton payload.
+    pub pipeline_run_spec: Option<Value>,
+    /// Tekton payload.
+    pub tekton_pipeline_run_spec: Option<TektonPipelineRunSpec>,
+    /// Reporter settings.
+    pub reporter_config: Option<ReporterConfig>,
+    /// Rerun rights.
+    pub rerun_auth_config: Option<RerunAuthConfig>,
+    /// Hidden in Deck.
+    pub hidden: bool,
+    /// Tenant; always filled.
+    pub prowjob_defaults: Option<ProwJobDefault>,
+    /// Plank's queue.
+    pub job_queue_name: String,
+    /// Decorated or not; resolved from `decorate_all_jobs` when the job does not say.
+    pub decorate: Option<bool>,
+    /// Clone directory of the primary refs.
+    pub path_alias: String,
+    /// Clone URI of the primary refs.
+    pub clone_uri: String,
+    /// For the primary refs.
+    pub skip_submodules: bool,
+    /// For the primary refs.
+    pub clone_depth: i64,
+    /// For the primary refs.
+    pub skip_fetch_head: bool,
+    /// Additional clones.
+    pub extra_refs: Vec<Refs>,
+    /// Resolved if decorated, as written otherwise.
+    pub decoration_config: Option<Arc<DecorationConfig>>,
+    /// Where the job was written.
+    pub source: Source,
+}
+
+/// Which branches a job is for (§5.5).
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Brancher {
+    /// As written.
+    pub branches: Vec<String>,
+    /// As written.
+    pub skip_branches: Vec<String>,
+    /// `branches` joined with `|`, unanchored; `None` if empty.
+    pub branches_re: Option<GoRegex>,
+    /// `skip_branches` joined with `|`, unanchored; `None` if empty.
+    pub skip_branches_re: Option<GoRegex>,
+}
+
+/// Which changed files a job is for (§5.5). At most one is set.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ChangeMatcher {
+    /// Run if any changed path matches.
+    pub run_if_changed: Option<GoRegex>,
+    /// Run if any changed path does not match.
+    pub skip_if_only_changed: Option<GoRegex>,
+}
+
+/// A job for pull requests (§5.2).
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Presubmit {
+    /// What all jobs share.
+    pub base: JobBase,
+    /// Runs on every change.
+    pub always_run: bool,
+    /// Its context is not required.
+    pub optional: bool,
+    /// Comment that starts it.
+    pub trigger: GoRegex,
+    /// What to tell people to write.
+    pub rerun_command: String,
+    /// Tide requires it though it does not run by itself.
+    pub run_before_merge: bool,
+    /// Branches.
+    pub brancher: Brancher,
+    /// Changed files.
+    pub changes: ChangeMatcher,
+    /// Commit status context; the name by default.
+    pub context: String,
+    /// No status, no comment.
+    pub skip_report: bool,
+    /// Jenkins payload.
+    pub jenkins_spec: Option<JenkinsSpec>,
+}
+
+/// A job for pushes (§5.3).
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Postsubmit {
+    /// What all jobs share.
+    pub base: JobBase,
+    /// Absent means yes unless a change matcher decides.
+    pub always_run: Option<bool>,
+    /// Branches.
+    pub brancher: Brancher,
+    /// Changed files.
+    pub changes: ChangeMatcher,
+    /// Commit status context; the name by default.
+    pub context: String,
+    /// No status.
+    pub skip_report: bool,
+    /// Jenkins payload.
+    pub jenkins_spec: Option<JenkinsSpec>,
+}
+
+/// A job for the clock (§5.4).
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Periodic {
+    /// What all jobs share.
+    pub base: JobBase,
+    /// Go duration since the last start, as written.
+    pub interval: String,
+    /// Go duration since the last end, as written.
+    pub minimum_interval: String,
+    /// Cron spec, as written; evaluated in UTC.
+    pub cron: String,
+    /// Unused by core.
+    pub tags: Vec<String>,
+    /// Retries.
+    pub retry: Option<Retry>,
+}
+
+/// Retries of a periodic.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Retry {
+    /// Retry whatever the result.
+    pub run_all: bool,
+    /// At most; capped at 10.
+    pub attempts: i64,
+    /// Go duration, as written.
+    pub interval: String,
+}
+
+/// Settings that jobs select by label (§10).
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Preset {
+    /// All must be on the job with the same value.
+    pub labels: BTreeMap<String, String>,
+    /// For every regular container.
+    pub env: Vec<EnvVar>,
+    /// For the Pod.
+    pub volumes: Vec<Volume>,
+    /// For every regular container.
+    pub volume_mounts: Vec<VolumeMount>,
+    /// For the Pod.
+    pub tolerations: Vec<Toleration>,
+}
+
+/// All jobs of one snapshot. Lists are in the contract's order: config.yaml first, then walk order.
+#[derive(Debug, Clone, Default)]
+pub struct Jobs {
+    /// By `org/repo` (or Gerrit identifier) as written.
+    pub presubmits: BTreeMap<String, Vec<Presubmit>>,
+    /// By `org/repo` (or Gerrit identifier) as written.
+    pub postsubmits: BTreeMap<String, Vec<Postsubmit>>,
+    /// All periodics.
+    pub periodics: Vec<Periodic>,
+    /// All presets.
+    pub presets: Vec<Preset>,
+}
