@@ -1,0 +1,165 @@
+//! ProwJobs: the store that components share, creating one exactly once, changing one by merge patch.
+
+use crate::patch;
+use crate::store::Store;
+use kube::Client;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::runtime::watcher;
+use prow_api::prowjob::{ProwJob, State};
+use prow_service::clock::SharedClock;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Index: jobs that are not complete stand under `incomplete`, and under their state's name.
+pub const BY_PROGRESS: &str = "progress";
+/// Index: by job name, only those that are not complete.
+pub const BY_ACTIVE_JOB: &str = "active-job";
+/// Index: by plank queue, only those that are not complete.
+pub const BY_ACTIVE_QUEUE: &str = "active-queue";
+/// Index: by `org/repo#number` of the first pull.
+pub const BY_PULL: &str = "pull";
+/// Index: periodics by job name.
+pub const BY_PERIODIC: &str = "periodic";
+/// Index: by job name and build id, `<job>/<build id>`.
+pub const BY_BUILD: &str = "build";
+
+/// Watches the ProwJobs of one namespace with the indexes above.
+pub fn watch(client: Client, namespace: &str) -> Store<ProwJob> {
+    Store::watch(
+        Api::namespaced(client, namespace),
+        watcher::Config::default(),
+        &[
+            (BY_PROGRESS, |job| {
+                if job.complete() {
+                    Vec::new()
+                } else {
+                    vec!["incomplete".to_owned(), job.status.state.to_string()]
+                }
+            }),
+            (BY_ACTIVE_JOB, |job| if job.complete() { Vec::new() } else { vec![job.spec.job.clone()] }),
+            (BY_ACTIVE_QUEUE, |job| {
+                if job.complete() || job.spec.job_queue_name.is_empty() {
+                    Vec::new()
+                } else {
+                    vec![job.spec.job_queue_name.clone()]
+                }
+            }),
+            (BY_PULL, |job| pull_key(job).into_iter().collect()),
+            (BY_PERIODIC, |job| match job.spec.job_type {
+                prow_api::JobType::Periodic => vec![job.spec.job.clone()],
+                _ => Vec::new(),
+            }),
+            (BY_BUILD, |job| {
+                if job.status.build_id.is_empty() {
+                    Vec::new()
+                } else {
+                    vec![format!("{}/{}", job.spec.job, job.status.build_id)]
+                }
+            }),
+        ],
+    )
+}
+
+/// The value of a job in [`BY_PULL`].
+pub fn pull_key(job: &ProwJob) -> Option<String> {
+    let refs = job.spec.refs.as_ref()?;
+    let pull = refs.pulls.first()?;
+    Some(format!("{}/{}#{}", refs.org, refs.repo, pull.number))
+}
+
+/// What became of a creation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Created {
+    /// It is new.
+    New,
+    /// One of that name was there: an earlier try at the same work.
+    Existed,
+}
+
+/// Creates a ProwJob. Failures that may pass (the server is busy, unreachable, answers 5xx) are retried with
+/// doubling pauses from 250 ms, eight tries in all; an existing one of that name counts as success.
+pub async fn create(api: &Api<ProwJob>, job: &ProwJob, clock: &SharedClock) -> Result<Created, kube::Error> {
+    let mut pause = Duration::from_millis(250);
+    let mut tries = 1;
+    loop {
+        match api.create(&PostParams::default(), job).await {
+            Ok(_) => return Ok(Created::New),
+            Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => return Ok(Created::Existed),
+            Err(error) if tries < 8 && passing(&error) => {
+                tracing::warn!(prowjob = job.name(), job = job.spec.job, %error, "could not create the ProwJob; trying again");
+                clock.sleep(pause).await;
+                pause *= 2;
+                tries += 1;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// True for failures that may pass by themselves: transport errors, 429 and 5xx.
+pub fn passing(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => status.code == 429 || status.code >= 500,
+        kube::Error::SerdeError(_) | kube::Error::BuildRequest(_) => false,
+        _ => true,
+    }
+}
+
+/// True when the API server refused the request for good: a 4xx other than 429.
+pub fn refused(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429)
+}
+
+/// True for 404.
+pub fn not_found(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404)
+}
+
+/// True for a version conflict.
+pub fn conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409 && status.reason != "AlreadyExists")
+}
+
+/// Writes what differs between `before` and `after` as a merge patch; nothing if nothing does. With
+/// `guarded`, only if the object is still at `before`'s version (409 otherwise).
+pub async fn patch(
+    api: &Api<ProwJob>,
+    before: &ProwJob,
+    after: &ProwJob,
+    guarded: bool,
+) -> Result<Option<ProwJob>, kube::Error> {
+    let Some(mut change) = patch::diff(before, after).map_err(kube::Error::SerdeError)? else {
+        return Ok(None);
+    };
+    if guarded && let Some(version) = &before.metadata.resource_version {
+        patch::guard(&mut change, version);
+    }
+    api.patch(before.name(), &PatchParams::default(), &Patch::Merge(change)).await.map(Some)
+}
+
+/// Returns once the store shows `name` at `state` or further along (or gone), at most `limit` later. A
+/// component that decides from its own store calls this after a write, so that its next decision sees it.
+pub async fn wait_for_state(
+    store: &Store<ProwJob>,
+    name: &str,
+    state: State,
+    clock: &SharedClock,
+    limit: Duration,
+) {
+    let seen = store.wait_for(|s| match s.get(name) {
+        None => Some(()),
+        Some(job) => (job.status.state == state || job.complete()).then_some(()),
+    });
+    tokio::select! {
+        () = seen => {}
+        () = clock.sleep(limit) => tracing::warn!(prowjob = name, %state, "the watch has not shown the new state yet"),
+    }
+}
+
+/// The newest by start time, then creation, of those that `keep` keeps.
+pub fn newest(jobs: &[Arc<ProwJob>], keep: impl Fn(&ProwJob) -> bool) -> Option<Arc<ProwJob>> {
+    jobs.iter()
+        .filter(|j| keep(j))
+        .max_by_key(|j| (j.status.start_time.clone(), j.metadata.creation_timestamp.clone()))
+        .cloned()
+}
