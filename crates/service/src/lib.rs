@@ -1,3 +1,9 @@
-//! What every component shares: the clock, shutdown, logs that pass a censor, secrets read from files.
+//! What every component shares: the clock, shutdown, logs that pass a censor, secrets read from files,
+//! a listener that says what is wrong when it cannot listen.
 
+pub mod censor;
 pub mod clock;
+pub mod listen;
+pub mod logs;
+pub mod secrets;
+pub mod shutdown;
