@@ -1,0 +1,2 @@
+//! The engine against a server that misbehaves in scripted ways.
+use super::*;
