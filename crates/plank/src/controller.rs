@@ -1,0 +1,486 @@
+//! Gathers what the pure parts decide from, and carries out what they decide (prow-runtime §6.1, §6.2, §6.4).
+
+use crate::admission::{Admission, Capacity, Refusal};
+use crate::decide::{self, Limits, Verdict};
+use crate::duplicates;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::runtime::watcher;
+use prow_api::labels;
+use prow_api::prowjob::{KUBERNETES_AGENT, ProwJob, State};
+use prow_config::{Handle, Snapshot};
+use prow_kube::prowjobs::{self, BY_ACTIVE_JOB, BY_PROGRESS};
+use prow_kube::queue::{Outcome, Queue};
+use prow_kube::{Clients, Store, UnknownCluster};
+use prow_service::clock::SharedClock;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
+
+/// A job that may not start yet is looked at again after this long.
+const CONCURRENCY_PAUSE: Duration = Duration::from_secs(10);
+/// How long to wait for the watch to show what was written before a limit may be computed from it again.
+const SEEN_LIMIT: Duration = Duration::from_secs(2);
+
+/// What plank is told at its start.
+#[derive(Debug, Clone)]
+pub struct PlankOptions {
+    /// Goes into the Pods' `prow.k8s.io/plank-version`.
+    pub version: String,
+    /// Looks at a time.
+    pub workers: usize,
+}
+
+/// The controller.
+pub struct Plank {
+    config: Handle,
+    clients: Clients,
+    jobs: Store<ProwJob>,
+    pods: BTreeMap<String, Store<Pod>>,
+    clock: SharedClock,
+    options: PlankOptions,
+    admission: Admission,
+    last_build_id: parking_lot::Mutex<u64>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum LookError {
+    #[error("the API server: {0}")]
+    Api(#[from] kube::Error),
+    #[error(transparent)]
+    Cluster(#[from] UnknownCluster),
+}
+
+impl Plank {
+    /// Prepares a controller over `jobs`, the watched ProwJobs. Pods are watched from here on.
+    pub fn new(
+        config: Handle,
+        clients: Clients,
+        jobs: Store<ProwJob>,
+        clock: SharedClock,
+        options: PlankOptions,
+    ) -> Plank {
+        let namespace = config.snapshot().prow.pod_namespace.clone();
+        let pods = clients
+            .build_clusters()
+            .map(|(alias, client)| {
+                let api = Api::namespaced(client.clone(), &namespace);
+                let ours = watcher::Config::default().labels(&format!("{}=true", labels::CREATED_BY_PROW));
+                (alias.to_owned(), Store::watch(api, ours, &[]))
+            })
+            .collect();
+        Plank {
+            config,
+            clients,
+            jobs,
+            pods,
+            clock,
+            options,
+            admission: Admission::default(),
+            last_build_id: parking_lot::Mutex::new(0),
+        }
+    }
+
+    /// Works until `stop` is cancelled; looks under way end first.
+    pub async fn run(self, stop: CancellationToken) {
+        let plank = Arc::new(self);
+        let queue = Queue::new(Arc::clone(&plank.clock));
+        let mut feeds = tokio::task::JoinSet::new();
+        feeds.spawn(feed(plank.jobs.clone(), queue.clone(), Arc::clone(&plank)));
+        for pods in plank.pods.values() {
+            feeds.spawn(feed(pods.clone(), queue.clone(), Arc::clone(&plank)));
+        }
+        plank.jobs.ready().await;
+        for pods in plank.pods.values() {
+            // A build cluster that does not answer must not stop the others.
+            tokio::select! {
+                () = pods.ready() => {}
+                () = plank.clock.sleep(Duration::from_secs(10)) => tracing::warn!("a build cluster has not answered yet; going on without it"),
+                () = stop.cancelled() => return,
+            }
+        }
+        plank.remember_build_ids();
+        plank.add_incomplete(&queue);
+        tracing::info!(jobs = plank.jobs.len(), "plank is running");
+        let worker = Arc::clone(&plank);
+        queue
+            .run(plank.options.workers, stop.cancelled(), move |name| {
+                let plank = Arc::clone(&worker);
+                async move { plank.look(&name).await }
+            })
+            .await;
+    }
+
+    fn add_incomplete(&self, queue: &Queue) {
+        for job in self.jobs.by(BY_PROGRESS, "incomplete") {
+            queue.add(job.name());
+        }
+    }
+
+    /// New build ids must be larger than those there are (trap 59), whatever this machine's clock says.
+    fn remember_build_ids(&self) {
+        let largest = self.jobs.all().iter().filter_map(|j| j.status.build_id.parse::<u64>().ok()).max();
+        let mut last = self.last_build_id.lock();
+        *last = (*last).max(largest.unwrap_or(0));
+    }
+
+    fn next_build_id(&self) -> String {
+        let mut last = self.last_build_id.lock();
+        *last = prow_job::buildid::next(*last, self.clock.now().as_millisecond());
+        last.to_string()
+    }
+
+    async fn look(&self, name: &str) -> Outcome {
+        let Some(job) = self.jobs.get(name) else {
+            self.admission.settle(name);
+            return Outcome::Done;
+        };
+        if job.status.state != State::Triggered {
+            self.admission.settle(name);
+        }
+        if job.complete() || job.spec.agent != KUBERNETES_AGENT || job.status.state == State::Scheduling {
+            return Outcome::Done;
+        }
+        let snapshot = self.config.snapshot();
+        let api: Api<ProwJob> = Api::namespaced(self.clients.infra(), &snapshot.prow.prowjob_namespace);
+        if job.status.state != State::Aborted {
+            for older in duplicates::superseded(&self.jobs.by(BY_ACTIVE_JOB, &job.spec.job)) {
+                if let Err(error) = self.write(&api, &older, &duplicates::aborted(&older), &snapshot).await {
+                    tracing::warn!(prowjob = older.name(), %error, "could not abort the superseded run");
+                    return Outcome::Failed;
+                }
+                tracing::info!(
+                    prowjob = older.name(),
+                    job = older.spec.job,
+                    "aborted: a newer run of the same question is there"
+                );
+                if older.name() == name {
+                    // Its own change brings it back here as aborted.
+                    return Outcome::Done;
+                }
+            }
+        }
+        let looked = match job.status.state {
+            State::Triggered => self.triggered(&api, &job, &snapshot).await,
+            State::Aborted => self.aborted(&api, &job, &snapshot).await,
+            // A final state without completion time was written by somebody else's hand: its Pod decides again.
+            _ => self.pending(&api, &job, &snapshot).await,
+        };
+        match looked {
+            Ok(outcome) => outcome,
+            // Decided from an old version: the watch is about to show the new one, and brings the job back.
+            Err(LookError::Api(error)) if prowjobs::conflict(&error) => {
+                Outcome::After(Duration::from_millis(50))
+            }
+            Err(LookError::Cluster(error)) => {
+                let done = self.completed(&job, State::Error, &format!("Terminal error: {error}."));
+                self.write_outcome(&api, &job, &done, &snapshot).await
+            }
+            Err(LookError::Api(error)) => {
+                tracing::warn!(prowjob = name, job = job.spec.job, %error, "will be looked at again");
+                Outcome::Failed
+            }
+        }
+    }
+
+    async fn triggered(
+        &self,
+        api: &Api<ProwJob>,
+        job: &ProwJob,
+        snapshot: &Snapshot,
+    ) -> Result<Outcome, LookError> {
+        let pod = match self.find_pod(job, snapshot).await? {
+            // An earlier look made it and could not say so.
+            Some(pod) => pod,
+            None => {
+                let plank = &snapshot.prow.plank;
+                let capacity =
+                    Capacity { global: plank.max_concurrency, queues: &plank.job_queue_capacities };
+                match self.admission.admit(job, &self.jobs, &capacity) {
+                    Ok(()) => {}
+                    Err(Refusal::Later(why)) => {
+                        tracing::debug!(prowjob = job.name(), job = job.spec.job, why, "not yet");
+                        return Ok(Outcome::After(CONCURRENCY_PAUSE));
+                    }
+                    Err(Refusal::NoSuchQueue(queue)) => {
+                        let text =
+                            format!("Terminal error: queue {queue:?} is not in plank.job_queue_capacities.");
+                        let done = self.completed(job, State::Error, &text);
+                        return Ok(self.write_outcome(api, job, &done, snapshot).await);
+                    }
+                }
+                match self.start_pod(job, snapshot).await {
+                    Ok(pod) => pod,
+                    Err(StartError::Refused(why)) => {
+                        self.admission.settle(job.name());
+                        let done =
+                            self.completed(job, State::Error, &format!("Pod can not be created: {why}"));
+                        return Ok(self.write_outcome(api, job, &done, snapshot).await);
+                    }
+                    Err(StartError::Look(error)) => {
+                        self.admission.settle(job.name());
+                        return Err(error);
+                    }
+                }
+            }
+        };
+        let mut after = job.clone();
+        after.status.state = State::Pending;
+        after.status.pending_time = Some(Time(self.clock.now()));
+        after.status.description = "Job triggered.".into();
+        adopt(&mut after, &pod);
+        self.write(api, job, &after, snapshot).await?;
+        tracing::info!(
+            prowjob = job.name(),
+            job = job.spec.job,
+            build = after.status.build_id,
+            cluster = job.spec.cluster_alias(),
+            "Pod made"
+        );
+        prowjobs::wait_for_state(&self.jobs, job.name(), State::Pending, &self.clock, SEEN_LIMIT).await;
+        self.admission.settle(job.name());
+        Ok(Outcome::Done)
+    }
+
+    async fn pending(
+        &self,
+        api: &Api<ProwJob>,
+        job: &ProwJob,
+        snapshot: &Snapshot,
+    ) -> Result<Outcome, LookError> {
+        let pod = self.find_pod(job, snapshot).await?;
+        let limits = Limits::of(job, &snapshot.prow.plank);
+        let verdict = decide::pending(job, pod.as_ref(), &limits, self.clock.now());
+        match verdict {
+            Verdict::Wait(pause) => {
+                // Keeps the address right when the configuration changed under a running job.
+                self.write(api, job, job, snapshot).await?;
+                Ok(pause.map_or(Outcome::Done, Outcome::After))
+            }
+            Verdict::Leaving => Ok(Outcome::Done),
+            Verdict::Start => match self.start_pod(job, snapshot).await {
+                Ok(pod) => {
+                    let mut after = job.clone();
+                    adopt(&mut after, &pod);
+                    self.write(api, job, &after, snapshot).await?;
+                    tracing::info!(
+                        prowjob = job.name(),
+                        job = job.spec.job,
+                        build = after.status.build_id,
+                        "Pod made again"
+                    );
+                    Ok(Outcome::Done)
+                }
+                Err(StartError::Refused(why)) => {
+                    let done = self.completed(job, State::Error, &format!("Pod can not be created: {why}"));
+                    Ok(self.write_outcome(api, job, &done, snapshot).await)
+                }
+                Err(StartError::Look(error)) => Err(error),
+            },
+            Verdict::Revive => {
+                // Counted before the Pod goes, so that a crash in between can only revive less, never for ever.
+                let mut after = job.clone();
+                after.status.pod_revival_count += 1;
+                self.write(api, job, &after, snapshot).await?;
+                self.delete_pod(job, snapshot, true).await?;
+                tracing::info!(
+                    prowjob = job.name(),
+                    job = job.spec.job,
+                    "the Pod stopped unexpectedly and is made again"
+                );
+                Ok(Outcome::Done)
+            }
+            Verdict::Complete { state, description, delete_pod } => {
+                let done = self.completed(job, state, &description);
+                self.write(api, job, &done, snapshot).await?;
+                tracing::info!(prowjob = job.name(), job = job.spec.job, %state, "{description}");
+                if delete_pod {
+                    self.delete_pod(job, snapshot, false).await?;
+                }
+                Ok(Outcome::Done)
+            }
+        }
+    }
+
+    async fn aborted(
+        &self,
+        api: &Api<ProwJob>,
+        job: &ProwJob,
+        snapshot: &Snapshot,
+    ) -> Result<Outcome, LookError> {
+        self.delete_pod(job, snapshot, false).await?;
+        let done = self.completed(job, State::Aborted, &job.status.description);
+        self.write(api, job, &done, snapshot).await?;
+        tracing::info!(prowjob = job.name(), job = job.spec.job, "aborted, its Pod is told to end");
+        Ok(Outcome::Done)
+    }
+
+    fn completed(&self, job: &ProwJob, state: State, description: &str) -> ProwJob {
+        let mut job = job.clone();
+        job.status.state = state;
+        job.status.description = description.to_owned();
+        job.status.completion_time = Some(Time(self.clock.now()));
+        job
+    }
+
+    async fn write_outcome(
+        &self,
+        api: &Api<ProwJob>,
+        before: &ProwJob,
+        after: &ProwJob,
+        snapshot: &Snapshot,
+    ) -> Outcome {
+        match self.write(api, before, after, snapshot).await {
+            Ok(()) => {
+                tracing::warn!(prowjob = before.name(), job = before.spec.job, state = %after.status.state, "{}", after.status.description);
+                Outcome::Done
+            }
+            Err(error) if prowjobs::conflict(&error) => Outcome::After(Duration::from_millis(50)),
+            Err(error) => {
+                tracing::warn!(prowjob = before.name(), %error, "could not write the outcome; trying again");
+                Outcome::Failed
+            }
+        }
+    }
+
+    /// Writes what changed, with the job's address brought up to date. An object that is gone is no failure.
+    async fn write(
+        &self,
+        api: &Api<ProwJob>,
+        before: &ProwJob,
+        after: &ProwJob,
+        snapshot: &Snapshot,
+    ) -> Result<(), kube::Error> {
+        let mut after = after.clone();
+        if !after.status.build_id.is_empty() {
+            after.status.url = self.url(&after, snapshot);
+        }
+        match prowjobs::patch(api, before, &after, true).await {
+            Err(error) if prowjobs::not_found(&error) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    fn url(&self, job: &ProwJob, snapshot: &Snapshot) -> String {
+        let plank = &snapshot.prow.plank;
+        let config = prow_job::url::UrlConfig {
+            prefixes: Some(&plank.job_url_prefix_config),
+            omit_storage_provider: plank.job_url_prefix_disable_append_storage_provider,
+        };
+        let template = |job: &ProwJob| {
+            plank.job_url_template.render(&prow_config::template_data(job)).unwrap_or_else(|error| {
+                tracing::warn!(prowjob = job.name(), %error, "plank.job_url_template cannot be executed; the job has no address");
+                String::new()
+            })
+        };
+        prow_job::url::job_url(job, config, template).unwrap_or_else(|error| {
+            tracing::warn!(prowjob = job.name(), %error, "the job has no address");
+            String::new()
+        })
+    }
+
+    /// The Pod of a job. The watched copy may be behind: that there is none is asked for at the API server.
+    async fn find_pod(&self, job: &ProwJob, snapshot: &Snapshot) -> Result<Option<Pod>, LookError> {
+        let client = self.clients.build(&job.spec.cluster)?;
+        if let Some(pod) = self.pods.get(job.spec.cluster_alias()).and_then(|pods| pods.get(job.name())) {
+            return Ok(Some(Pod::clone(&pod)));
+        }
+        let api: Api<Pod> = Api::namespaced(client, &snapshot.prow.pod_namespace);
+        Ok(api.get_opt(job.name()).await?)
+    }
+
+    async fn start_pod(&self, job: &ProwJob, snapshot: &Snapshot) -> Result<Pod, StartError> {
+        let client = self.clients.build(&job.spec.cluster).map_err(|e| StartError::Look(e.into()))?;
+        let api: Api<Pod> = Api::namespaced(client, &snapshot.prow.pod_namespace);
+        let options = prow_job::pod::PodOptions {
+            namespace: snapshot.prow.pod_namespace.clone(),
+            plank_version: self.options.version.clone(),
+            ..Default::default()
+        };
+        let pod = prow_job::pod::pod(job, &self.next_build_id(), &options)
+            .map_err(|error| StartError::Refused(error.to_string()))?;
+        match api.create(&PostParams::default(), &pod).await {
+            Ok(pod) => Ok(pod),
+            // Made by an earlier look; a job's Pod is never made twice (and, unlike upstream, never an error).
+            Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {
+                api.get(job.name()).await.map_err(|e| StartError::Look(e.into()))
+            }
+            Err(error) if prowjobs::refused(&error) => Err(StartError::Refused(error.to_string())),
+            Err(error) => Err(StartError::Look(error.into())),
+        }
+    }
+
+    /// Deletes a job's Pod if there is one; `release` takes crier's finalizer off first.
+    async fn delete_pod(&self, job: &ProwJob, snapshot: &Snapshot, release: bool) -> Result<(), LookError> {
+        let api: Api<Pod> =
+            Api::namespaced(self.clients.build(&job.spec.cluster)?, &snapshot.prow.pod_namespace);
+        let Some(pod) = self.find_pod(job, snapshot).await? else { return Ok(()) };
+        let finalizers = pod.metadata.finalizers.clone().unwrap_or_default();
+        if release && finalizers.iter().any(|f| f == labels::GCSK8S_FINALIZER) {
+            let left: Vec<&String> = finalizers.iter().filter(|f| *f != labels::GCSK8S_FINALIZER).collect();
+            let change =
+                json!({"metadata": {"finalizers": left, "resourceVersion": pod.metadata.resource_version}});
+            api.patch(job.name(), &PatchParams::default(), &Patch::Merge(change)).await?;
+        }
+        match api.delete(job.name(), &DeleteParams::default()).await {
+            Err(error) if !prowjobs::not_found(&error) => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+enum StartError {
+    /// The Pod will never be accepted.
+    Refused(String),
+    /// It may work later.
+    Look(LookError),
+}
+
+/// Takes over what a Pod says of its run: the build id and the labels that consumers look for on the ProwJob
+/// (prow-config §2.3, trap 18).
+fn adopt(job: &mut ProwJob, pod: &Pod) {
+    let build_id = build_id(pod);
+    job.status.pod_name = job.name().to_owned();
+    let name = job.name().to_owned();
+    let labels = job.metadata.labels.get_or_insert_default();
+    labels.insert(labels::PROW_JOB_ID.to_owned(), name);
+    labels.insert(labels::BUILD_ID.to_owned(), build_id.clone());
+    job.status.build_id = build_id;
+}
+
+fn build_id(pod: &Pod) -> String {
+    let label = pod.metadata.labels.as_ref().and_then(|l| l.get(labels::BUILD_ID)).cloned();
+    label.unwrap_or_else(|| {
+        let env = pod.spec.as_ref().and_then(|s| s.containers.first()).and_then(|c| c.env.as_deref());
+        let found = env.unwrap_or_default().iter().find(|v| v.name == "BUILD_ID");
+        found.and_then(|v| v.value.clone()).unwrap_or_default()
+    })
+}
+
+/// Puts the names of what changes into the queue. A Pod is named after its ProwJob.
+async fn feed<K>(store: Store<K>, queue: Queue, plank: Arc<Plank>)
+where
+    K: kube::Resource<DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
+{
+    let mut changes = store.changes();
+    loop {
+        match changes.recv().await {
+            Ok(change) => queue.add(&change.name),
+            Err(RecvError::Lagged(missed)) => {
+                tracing::warn!(missed, "fell behind the watch; looking at every job that is not complete");
+                plank.add_incomplete(&queue);
+            }
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
