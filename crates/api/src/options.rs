@@ -77,7 +77,8 @@ pub struct WrapperOptions {
     /// Command and arguments.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
-    /// Set when the Pod has several test containers.
+    /// Name of the container; plank always writes it, also for the only one (`test`). Whether names are part of
+    /// the results' file names follows from the number of entries.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub container_name: String,
     /// Log of the process.

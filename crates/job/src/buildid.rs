@@ -62,7 +62,8 @@ mod tests {
     fn odd_inputs_do_not_panic() {
         assert!(next(0, i64::MIN) > 0);
         assert!(next(0, i64::MAX) > 0);
-        assert_eq!(next(1_799_999_999_999_999_999, EPOCH_MS), 1_800_000_000_000_000_000);
+        assert_eq!(next(1_799_999_999_999_999_998, EPOCH_MS), 1_799_999_999_999_999_999, "another's id");
+        assert!(next(1_799_999_999_999_999_999, EPOCH_MS) > 1_799_999_999_999_999_999, "another's last step");
         assert_eq!(vended_at_ms("latest"), None);
     }
 }

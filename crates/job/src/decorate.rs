@@ -293,7 +293,7 @@ impl Decorator<'_> {
     fn wrap(&self, container: &mut Container, several: bool) -> Result<WrapperOptions, PodError> {
         let mut args = container.command.take().unwrap_or_default();
         args.extend(container.args.take().unwrap_or_default());
-        let name = if several { container.name.as_str() } else { "" };
+        let name = container.name.as_str();
         let file = |single: &str, of_several: &str| {
             if several { format!("{name}-{of_several}") } else { single.to_owned() }
         };
