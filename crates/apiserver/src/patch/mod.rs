@@ -1,0 +1,136 @@
+//! Patches: JSON merge patch (RFC 7396), JSON patch (RFC 6902), strategic merge patch. Pure functions on JSON.
+
+mod json_patch;
+mod strategic;
+
+use serde_json::Value;
+
+use crate::resources::Resource;
+use crate::status::ApiError;
+
+/// A patch body with the way to apply it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Patch {
+    /// `application/merge-patch+json`
+    Merge(Value),
+    /// `application/json-patch+json`
+    Json(Vec<json_patch::Operation>),
+    /// `application/strategic-merge-patch+json`
+    Strategic(Value),
+}
+
+impl Patch {
+    /// Reads a body by its content type.
+    pub fn parse(resource: &Resource, content_type: &str, body: &[u8]) -> Result<Patch, ApiError> {
+        let essence = content_type.split(';').next().unwrap_or("").trim();
+        let accepted = if resource.strategic_merge {
+            "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json"
+        } else {
+            "application/json-patch+json, application/merge-patch+json"
+        };
+        let object = |body: &[u8]| -> Result<Value, ApiError> {
+            match serde_json::from_slice::<Value>(body) {
+                Ok(v) if v.is_object() => Ok(v),
+                Ok(_) => Err(ApiError::bad_request("the patch is not a JSON object")),
+                Err(e) => Err(ApiError::bad_request(format!("the patch is not readable as JSON: {e}"))),
+            }
+        };
+        match essence {
+            "application/merge-patch+json" => Ok(Patch::Merge(object(body)?)),
+            "application/json-patch+json" => Ok(Patch::Json(json_patch::parse(body)?)),
+            "application/strategic-merge-patch+json" if resource.strategic_merge => {
+                Ok(Patch::Strategic(object(body)?))
+            }
+            "application/apply-patch+yaml" | "application/apply-patch+cbor" => {
+                Err(ApiError::unsupported_media_type(format!(
+                    "server-side apply is not supported by this server; the accepted patch types are: {accepted}"
+                )))
+            }
+            other => Err(ApiError::unsupported_media_type(format!(
+                "the body of the request was in an unknown format ({other:?}) - accepted media types include: \
+                 {accepted}"
+            ))),
+        }
+    }
+
+    /// The patched object.
+    pub fn apply(&self, mut object: Value) -> Result<Value, ApiError> {
+        match self {
+            Patch::Merge(patch) => {
+                merge(&mut object, patch);
+                Ok(object)
+            }
+            Patch::Json(operations) => {
+                json_patch::apply(&mut object, operations)?;
+                Ok(object)
+            }
+            Patch::Strategic(patch) => {
+                strategic::merge(&mut object, patch)?;
+                Ok(object)
+            }
+        }
+    }
+}
+
+/// RFC 7396.
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(serde_json::Map::new());
+    }
+    if let Value::Object(target) = target {
+        for (key, value) in patch {
+            if value.is_null() {
+                target.remove(key);
+            } else {
+                merge(target.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::resources::find;
+
+    #[test]
+    fn rfc_7396_appendix_a() {
+        for (mut target, patch, expected) in [
+            (json!({"a":"b"}), json!({"a":"c"}), json!({"a":"c"})),
+            (json!({"a":"b"}), json!({"b":"c"}), json!({"a":"b","b":"c"})),
+            (json!({"a":"b"}), json!({"a":null}), json!({})),
+            (json!({"a":"b","b":"c"}), json!({"a":null}), json!({"b":"c"})),
+            (json!({"a":["b"]}), json!({"a":"c"}), json!({"a":"c"})),
+            (json!({"a":"c"}), json!({"a":["b"]}), json!({"a":["b"]})),
+            (json!({"a":{"b":"c"}}), json!({"a":{"b":"d","c":null}}), json!({"a":{"b":"d"}})),
+            (json!({"a":[{"b":"c"}]}), json!({"a":[1]}), json!({"a":[1]})),
+            (json!({}), json!({"a":{"bb":{"ccc":null}}}), json!({"a":{"bb":{}}})),
+        ] {
+            merge(&mut target, &patch);
+            assert_eq!(target, expected);
+        }
+    }
+
+    #[test]
+    fn content_types() {
+        let prowjobs = find("prow.k8s.io", "v1", "prowjobs").unwrap();
+        let pods = find("", "v1", "pods").unwrap();
+        let code = |r, t| Patch::parse(r, t, b"{}").map(|_| 200).unwrap_or_else(|e| e.code);
+        assert_eq!(code(prowjobs, "application/merge-patch+json"), 200);
+        assert_eq!(code(prowjobs, "application/merge-patch+json; charset=utf-8"), 200);
+        assert_eq!(code(prowjobs, "application/strategic-merge-patch+json"), 415);
+        assert_eq!(code(pods, "application/strategic-merge-patch+json"), 200);
+        assert_eq!(code(pods, "application/apply-patch+yaml"), 415);
+        assert_eq!(code(pods, "application/json"), 415);
+        assert_eq!(code(pods, ""), 415);
+        assert_eq!(code(pods, "application/json-patch+json"), 400, "not a list");
+        assert_eq!(Patch::parse(pods, "application/merge-patch+json", b"[").unwrap_err().code, 400);
+        assert_eq!(Patch::parse(pods, "application/merge-patch+json", b"1").unwrap_err().code, 400);
+    }
+}

@@ -1,0 +1,105 @@
+//! The socket: the router behind a bearer token, over HTTP/1.1 and HTTP/2.
+
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use http::header;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use prow_api::secret::Secret;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::status::ApiError;
+use crate::{ApiServer, Error, handlers};
+
+/// How long requests under way may take to end at shutdown.
+const LAST_REQUESTS: Duration = Duration::from_secs(5);
+/// Pause after a failed accept, which usually means that there are no file descriptors left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// See [`ApiServer::serve`].
+pub async fn serve(
+    server: ApiServer,
+    listener: TcpListener,
+    token: Secret,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    if token.is_empty() {
+        return Err(Error::EmptyToken);
+    }
+    let router =
+        handlers::router(server, shutdown.clone()).layer(middleware::from_fn_with_state(token, authenticate));
+    let service = TowerToHyperService::new(router);
+    let graceful = GracefulShutdown::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shutdown.cancelled() => break,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(e) => {
+                tracing::warn!(error = %e, "the API server cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let watcher = graceful.watcher();
+        let service = service.clone();
+        tokio::spawn(async move {
+            let builder = auto::Builder::new(TokioExecutor::new());
+            let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+            if let Err(e) = watcher.watch(connection).await {
+                // A client that hangs up in the middle of a watch is no event.
+                tracing::debug!(error = %e, %peer, "an API connection ended");
+            }
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(LAST_REQUESTS, graceful.shutdown()).await.is_err() {
+        tracing::warn!("some API requests were still under way at shutdown and were cut off");
+    }
+    Ok(())
+}
+
+async fn authenticate(State(token): State<Secret>, request: Request, next: Next) -> Response {
+    // Health is for anybody, as on a real API server: it tells nothing but that the process lives.
+    if matches!(request.uri().path(), "/healthz" | "/livez" | "/readyz") {
+        return next.run(request).await;
+    }
+    let sent = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|v| v.as_bytes().split_at_checked(7))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "))
+        .map(|(_, token)| token);
+    if sent.is_some_and(|sent| equal(sent, token.expose())) {
+        next.run(request).await
+    } else {
+        ApiError::unauthorized().into_response()
+    }
+}
+
+/// Compares without telling by its time how much is right; only the length may show.
+fn equal(a: &[u8], b: &[u8]) -> bool {
+    let difference = a.iter().zip(b).fold(0, |d, (x, y)| std::hint::black_box(d | (x ^ y)));
+    a.len() == b.len() && difference == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_compare_whole() {
+        assert!(equal(b"abc", b"abc"));
+        for wrong in [&b""[..], b"ab", b"abd", b"abcd"] {
+            assert!(!equal(wrong, b"abc"));
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Group commit: what is queued goes into one transaction, is made durable once, published, and then answered.
+//!
+//! There is one writer at a time. It runs as a blocking task while there is work and ends when the queue is empty,
+//! so an idle store has no thread, and a runtime with paused time waits for a commit instead of leaping ahead.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use redb::ReadableTable;
+use tokio::sync::oneshot;
+
+use super::event::Event;
+use super::tx::Tx;
+use super::{COMPACTED, EVENTS, Inner, META, OBJECTS, Store, StoreError, VERSION};
+use crate::status::ApiError;
+
+/// Most operations in one commit: bounds the memory of a transaction and the wait of its first operation.
+const GROUP: usize = 512;
+
+/// An operation and the one who waits for it.
+pub trait Job: Send {
+    /// Runs it; false if it failed and nothing of it may be kept.
+    fn run(&mut self, tx: &mut Tx<'_>) -> bool;
+    /// Answers, once the commit is done or has failed.
+    fn answer(self: Box<Self>, committed: Result<(), ApiError>);
+}
+
+/// Operations that wait, and whether a writer is at work.
+#[derive(Default)]
+pub struct Queue {
+    jobs: VecDeque<Box<dyn Job>>,
+    writing: bool,
+}
+
+/// [`Job`] for any operation and result.
+pub struct TypedJob<T, F> {
+    op: Option<F>,
+    result: Option<Result<T, ApiError>>,
+    reply: oneshot::Sender<Result<T, ApiError>>,
+}
+
+impl<T, F> TypedJob<T, F> {
+    pub fn new(op: F, reply: oneshot::Sender<Result<T, ApiError>>) -> Self {
+        TypedJob { op: Some(op), result: None, reply }
+    }
+}
+
+impl<T: Send, F: FnOnce(&mut Tx<'_>) -> Result<T, ApiError> + Send> Job for TypedJob<T, F> {
+    fn run(&mut self, tx: &mut Tx<'_>) -> bool {
+        self.result = self.op.take().map(|op| op(tx));
+        matches!(self.result, Some(Ok(_)))
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), ApiError>) {
+        let result = match (self.result, committed) {
+            // An operation's own refusal stands, whatever became of its neighbours.
+            (Some(Err(refused)), _) => Err(refused),
+            (_, Err(failed)) => Err(failed),
+            (Some(Ok(value)), Ok(())) => Ok(value),
+            (None, Ok(())) => Err(ApiError::internal("the operation did not run")),
+        };
+        // The caller may have gone away; its write stands all the same.
+        let _ = self.reply.send(result);
+    }
+}
+
+/// Clears `writing` however the writer ends, and lets go of operations that nobody will run any more.
+struct Writing {
+    inner: Arc<Inner>,
+    armed: bool,
+}
+
+impl Writing {
+    fn work(mut self) {
+        while let Some(group) = self.inner.next_group() {
+            self.inner.commit_group(group);
+        }
+        // `next_group` has cleared the flag under the lock that found the queue empty; the guard must not clear
+        // it again, for the next writer may have started by now.
+        self.armed = false;
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        if !self.armed {
+            return;
+        }
+        let mut queue = self.inner.queue.lock();
+        queue.writing = false;
+        // Empty unless a commit panicked or the runtime ends; dropping a job answers its caller with an error.
+        queue.jobs.clear();
+    }
+}
+
+impl Store {
+    pub(super) fn enqueue(&self, job: Box<dyn Job>) {
+        let mut queue = self.inner.queue.lock();
+        queue.jobs.push_back(job);
+        if queue.writing {
+            return;
+        }
+        queue.writing = true;
+        drop(queue);
+        let writing = Writing { inner: self.inner.clone(), armed: true };
+        tokio::task::spawn_blocking(move || writing.work());
+    }
+}
+
+impl Inner {
+    fn next_group(&self) -> Option<Vec<Box<dyn Job>>> {
+        let mut queue = self.queue.lock();
+        if queue.jobs.is_empty() {
+            queue.writing = false;
+            return None;
+        }
+        let n = queue.jobs.len().min(GROUP);
+        Some(queue.jobs.drain(..n).collect())
+    }
+
+    pub(super) fn commit_group(&self, mut group: Vec<Box<dyn Job>>) {
+        match self.commit(&mut group) {
+            Ok(events) => {
+                if let Some(last) = events.last().map(|e| e.version) {
+                    let mut ring = self.ring.write();
+                    for event in events {
+                        ring.push(event);
+                    }
+                    drop(ring);
+                    self.head.send_replace(last);
+                }
+                group.into_iter().for_each(|job| job.answer(Ok(())));
+            }
+            Err(e) => {
+                tracing::error!(error = %e, operations = group.len(), "a commit to the object store failed");
+                let e = ApiError::internal(e);
+                group.into_iter().for_each(|job| job.answer(Err(e.clone())));
+            }
+        }
+    }
+
+    /// Runs the operations and commits those that succeeded; gives their events.
+    fn commit(&self, group: &mut [Box<dyn Job>]) -> Result<Vec<Arc<Event>>, StoreError> {
+        let txn = self.db.begin_write().map_err(StoreError::of)?;
+        let mut all = Vec::new();
+        {
+            let mut objects = txn.open_table(OBJECTS).map_err(StoreError::of)?;
+            let mut events = txn.open_table(EVENTS).map_err(StoreError::of)?;
+            let mut meta = txn.open_table(META).map_err(StoreError::of)?;
+            let mut version = meta.get(VERSION).map_err(StoreError::of)?.map_or(0, |v| v.value());
+            for job in group.iter_mut() {
+                let mut tx = Tx::new(&objects, version);
+                if !job.run(&mut tx) {
+                    continue;
+                }
+                let done = tx.done();
+                for (key, state) in &done.changed {
+                    match state {
+                        Some(bytes) => {
+                            objects.insert(key.as_str(), bytes.as_ref()).map_err(StoreError::of)?;
+                        }
+                        None => {
+                            objects.remove(key.as_str()).map_err(StoreError::of)?;
+                        }
+                    }
+                }
+                for event in done.events {
+                    let head =
+                        serde_json::to_vec(&event.head).map_err(|e| StoreError::Record(e.to_string()))?;
+                    events
+                        .insert(event.version, (event.key.as_str(), head.as_slice(), event.object.as_ref()))
+                        .map_err(StoreError::of)?;
+                    version = event.version;
+                    all.push(event);
+                }
+            }
+            if !all.is_empty() {
+                meta.insert(VERSION, version).map_err(StoreError::of)?;
+                let floor = version.saturating_sub(self.history);
+                let mut compacted = None;
+                loop {
+                    let oldest = events.first().map_err(StoreError::of)?.map(|(v, _)| v.value());
+                    let Some(oldest) = oldest.filter(|v| *v <= floor) else { break };
+                    events.remove(oldest).map_err(StoreError::of)?;
+                    compacted = Some(oldest);
+                }
+                if let Some(compacted) = compacted {
+                    meta.insert(COMPACTED, compacted).map_err(StoreError::of)?;
+                }
+            }
+        }
+        if all.is_empty() {
+            // Nothing changed: no reason to wait for the disk.
+            txn.abort().map_err(StoreError::of)?;
+        } else {
+            txn.commit().map_err(StoreError::of)?;
+        }
+        Ok(all)
+    }
+}

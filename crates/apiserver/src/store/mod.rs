@@ -1,0 +1,334 @@
+//! The durable store: objects, their history and one counter in a redb file; snapshot reads, grouped commits.
+//!
+//! Properties that the rest relies on:
+//! * An acknowledged write is in the file (and, with `sync`, on the disk): it survives SIGKILL.
+//! * One resourceVersion is one event; versions have no holes. Object, event and counter commit together.
+//! * Writers never wait for readers, readers never wait for writers: a read is a snapshot at one version.
+//! * A watcher that asks "what came after N" gets every event after N once, or is told that N is compacted.
+
+mod backend;
+mod commit;
+pub mod event;
+pub mod tx;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use redb::backends::FileBackend;
+use redb::{Database, ReadOnlyTable, ReadableDatabase, TableDefinition};
+use tokio::sync::{oneshot, watch};
+
+use crate::resources::Resource;
+use crate::status::ApiError;
+use commit::{Job, Queue, TypedJob};
+use event::{Event, Head, Ring};
+use tx::{Objects, Tx};
+
+const OBJECTS: TableDefinition<&str, &[u8]> = TableDefinition::new("objects");
+const EVENTS: TableDefinition<u64, (&str, &[u8], &[u8])> = TableDefinition::new("events");
+const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+/// The newest resourceVersion.
+const VERSION: &str = "resourceVersion";
+/// Events up to and including this version are gone.
+const COMPACTED: &str = "compacted";
+/// Layout of the tables above; a newer program that changes it counts up.
+const FORMAT: &str = "format";
+const CURRENT_FORMAT: u64 = 1;
+/// redb's page cache. Its default of 1 GiB would keep every ProwJob in memory.
+const CACHE_BYTES: usize = 16 << 20;
+
+/// The file's name in the data directory.
+pub const FILE_NAME: &str = "apiserver.redb";
+
+/// A failure below the API.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process holds the file.
+    #[error(
+        "another process has {} open; stop it, or choose another data directory", path.display()
+    )]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The directory or file cannot be made or opened.
+    #[error("cannot open the object store {}: {source}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What redb or the system says.
+        source: Box<redb::Error>,
+    },
+    /// The file was written by a newer program.
+    #[error(
+        "the object store {} has format {found}, this program knows {CURRENT_FORMAT}; use the newer program, \
+         or move the file away to start afresh", path.display()
+    )]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u64,
+    },
+    /// Reading or writing failed.
+    #[error("the object store failed: {0}")]
+    Redb(Box<redb::Error>),
+    /// A record is not what this program writes.
+    #[error("the object store has an unreadable record: {0}")]
+    Record(String),
+}
+
+impl StoreError {
+    /// Any of redb's errors.
+    pub fn of(e: impl Into<redb::Error>) -> StoreError {
+        StoreError::Redb(Box::new(e.into()))
+    }
+}
+
+/// Why events after a version cannot be had.
+#[derive(Debug)]
+pub enum SinceError {
+    /// They are compacted; `oldest` is the oldest version from which a watch can resume.
+    Compacted {
+        /// See above.
+        oldest: u64,
+    },
+    /// The store failed.
+    Store(StoreError),
+}
+
+/// Handle to the open store; clones share it.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    db: Database,
+    history: u64,
+    queue: Mutex<Queue>,
+    ring: RwLock<Ring>,
+    head: watch::Sender<u64>,
+}
+
+/// A consistent view at one version.
+pub struct Snapshot {
+    objects: ReadOnlyTable<&'static str, &'static [u8]>,
+    /// The version of the view.
+    pub version: u64,
+    /// A watch can start from any version not below this one.
+    pub oldest: u64,
+}
+
+/// Key of an object; `namespace` is empty for cluster-scoped kinds.
+pub fn key(resource: &Resource, namespace: &str, name: &str) -> String {
+    format!("{}\0{namespace}\0{name}", resource.qualified())
+}
+
+/// Prefix of the keys of a kind, within one namespace if one is given.
+pub fn prefix(resource: &Resource, namespace: Option<&str>) -> String {
+    match namespace {
+        Some(ns) => format!("{}\0{ns}\0", resource.qualified()),
+        None => format!("{}\0", resource.qualified()),
+    }
+}
+
+/// Namespace and name of a key.
+pub fn split_key(key: &str) -> (&str, &str) {
+    let mut parts = key.splitn(3, '\0').skip(1);
+    (parts.next().unwrap_or(""), parts.next().unwrap_or(""))
+}
+
+/// The first string after all that start with `prefix`, which ends in NUL.
+fn prefix_end(prefix: &str) -> String {
+    format!("{}\u{1}", prefix.strip_suffix('\0').unwrap_or(prefix))
+}
+
+impl Store {
+    /// Opens or makes the store in `dir`. `history` is how many events are kept for watch replay.
+    pub fn open(dir: &Path, sync: bool, history: usize) -> Result<Store, StoreError> {
+        let path = dir.join(FILE_NAME);
+        let open_error = |e: redb::Error| StoreError::Open { path: path.clone(), source: Box::new(e) };
+        std::fs::create_dir_all(dir).map_err(|e| open_error(redb::Error::Io(e)))?;
+        let mut builder = Database::builder();
+        builder.set_cache_size(CACHE_BYTES);
+        let opened = if sync {
+            builder.create(&path)
+        } else {
+            let file = std::fs::OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&path)
+                .map_err(|e| open_error(redb::Error::Io(e)))?;
+            FileBackend::new(file).and_then(|f| builder.create_with_backend(backend::Unsynced(f)))
+        };
+        let db = opened.map_err(|e| match e {
+            redb::DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.clone() },
+            e => open_error(e.into()),
+        })?;
+        let version = prepare(&db, &path)?;
+        let inner = Inner {
+            db,
+            history: history.max(1) as u64,
+            queue: Mutex::default(),
+            ring: RwLock::default(),
+            head: watch::Sender::new(version),
+        };
+        Ok(Store { inner: Arc::new(inner) })
+    }
+
+    /// A view of now.
+    pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        let txn = self.inner.db.begin_read().map_err(StoreError::of)?;
+        let meta = txn.open_table(META).map_err(StoreError::of)?;
+        let number = |name| -> Result<u64, StoreError> {
+            Ok(meta.get(name).map_err(StoreError::of)?.map_or(0, |v| v.value()))
+        };
+        Ok(Snapshot {
+            version: number(VERSION)?,
+            oldest: number(COMPACTED)?,
+            objects: txn.open_table(OBJECTS).map_err(StoreError::of)?,
+        })
+    }
+
+    /// Runs an operation and commits what it did. It sees every write acknowledged before, and no other
+    /// operation runs between its reads and its writes. If it fails, nothing of it remains.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        op: impl FnOnce(&mut Tx<'_>) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let (reply, answer) = oneshot::channel();
+        let job: Box<dyn Job> = Box::new(TypedJob::new(op, reply));
+        self.enqueue(job);
+        // The sender goes away unanswered only if the commit panicked or the runtime is ending.
+        answer.await.unwrap_or_else(|_| {
+            Err(ApiError::internal("the write was not carried out: the object store is shutting down"))
+        })
+    }
+
+    /// [`Store::write`] for the time before the store is shared: blocks, and needs no runtime.
+    pub fn write_at_start<T: Send + 'static>(
+        &self,
+        op: impl FnOnce(&mut Tx<'_>) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let (reply, mut answer) = oneshot::channel();
+        self.inner.commit_group(vec![Box::new(TypedJob::new(op, reply))]);
+        answer.try_recv().unwrap_or_else(|_| Err(ApiError::internal("the operation was not carried out")))
+    }
+
+    /// Runs an operation on a snapshot and throws its changes away (`dryRun=All`).
+    pub fn try_out<T>(&self, op: impl FnOnce(&mut Tx<'_>) -> Result<T, ApiError>) -> Result<T, ApiError> {
+        let snapshot = self.snapshot().map_err(ApiError::internal)?;
+        op(&mut Tx::new(&snapshot.objects, snapshot.version))
+    }
+
+    /// The newest version, and a way to wait for newer ones.
+    pub fn head(&self) -> watch::Receiver<u64> {
+        self.inner.head.subscribe()
+    }
+
+    /// Up to `limit` events after version `cursor`, oldest first.
+    pub async fn since(&self, cursor: u64, limit: usize) -> Result<Vec<Arc<Event>>, SinceError> {
+        if cursor >= *self.inner.head.borrow() {
+            return Ok(Vec::new());
+        }
+        if let Some(events) = self.inner.ring.read().since(cursor, limit) {
+            return Ok(events);
+        }
+        let inner = self.inner.clone();
+        match tokio::task::spawn_blocking(move || inner.read_events(cursor, limit)).await {
+            Ok(events) => events,
+            Err(e) => Err(SinceError::Store(StoreError::Record(format!("reading events failed: {e}")))),
+        }
+    }
+}
+
+impl Inner {
+    fn read_events(&self, cursor: u64, limit: usize) -> Result<Vec<Arc<Event>>, SinceError> {
+        let failed = |e: redb::Error| SinceError::Store(StoreError::of(e));
+        let txn = self.db.begin_read().map_err(|e| failed(e.into()))?;
+        let meta = txn.open_table(META).map_err(|e| failed(e.into()))?;
+        let oldest = meta.get(COMPACTED).map_err(|e| failed(e.into()))?.map_or(0, |v| v.value());
+        if cursor < oldest {
+            return Err(SinceError::Compacted { oldest });
+        }
+        let table = txn.open_table(EVENTS).map_err(|e| failed(e.into()))?;
+        let mut events = Vec::new();
+        for entry in table.range(cursor + 1..).map_err(|e| failed(e.into()))?.take(limit) {
+            let (version, record) = entry.map_err(|e| failed(e.into()))?;
+            let (key, head, object) = record.value();
+            let head: Head = serde_json::from_slice(head).map_err(|e| {
+                SinceError::Store(StoreError::Record(format!("event {}: {e}", version.value())))
+            })?;
+            events.push(Arc::new(Event {
+                version: version.value(),
+                key: key.to_owned(),
+                head,
+                object: Bytes::copy_from_slice(object),
+            }));
+        }
+        Ok(events)
+    }
+}
+
+impl Snapshot {
+    /// The object's JSON.
+    pub fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
+        self.objects.read(key)
+    }
+
+    /// Calls `each` with key and JSON of the objects under `prefix`, in order, those after the key `after` if
+    /// one is given, until it returns false.
+    pub fn scan(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        mut each: impl FnMut(&str, &[u8]) -> bool,
+    ) -> Result<(), StoreError> {
+        let end = prefix_end(prefix);
+        // The next string after a key is the key and a NUL.
+        let start = after.map_or_else(|| prefix.to_owned(), |k| format!("{k}\0"));
+        if start >= end {
+            return Ok(());
+        }
+        for entry in self.objects.range(start.as_str()..end.as_str()).map_err(StoreError::of)? {
+            let (key, value) = entry.map_err(StoreError::of)?;
+            if !each(key.value(), value.value()) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Makes the tables in a new file; gives the newest version.
+fn prepare(db: &Database, path: &Path) -> Result<u64, StoreError> {
+    let txn = db.begin_write().map_err(StoreError::of)?;
+    let version = {
+        txn.open_table(OBJECTS).map_err(StoreError::of)?;
+        txn.open_table(EVENTS).map_err(StoreError::of)?;
+        let mut meta = txn.open_table(META).map_err(StoreError::of)?;
+        let read = |name: &str| -> Result<Option<u64>, StoreError> {
+            Ok(redb::ReadableTable::get(&meta, name).map_err(StoreError::of)?.map(|v| v.value()))
+        };
+        let format = read(FORMAT)?;
+        // "0" has a meaning of its own to clients ("any version"), so the first version is 1.
+        let version = read(VERSION)?.unwrap_or(1);
+        match format {
+            Some(CURRENT_FORMAT) => {}
+            Some(found) => return Err(StoreError::Format { path: path.to_owned(), found }),
+            None => {
+                meta.insert(FORMAT, CURRENT_FORMAT).map_err(StoreError::of)?;
+                meta.insert(VERSION, version).map_err(StoreError::of)?;
+                meta.insert(COMPACTED, version).map_err(StoreError::of)?;
+            }
+        }
+        version
+    };
+    txn.commit().map_err(StoreError::of)?;
+    Ok(version)
+}
