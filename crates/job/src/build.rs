@@ -37,7 +37,12 @@ pub struct PullRequest {
     pub link: String,
 }
 
-/// The refs of a pull request's jobs, with the links that Deck and the comments show.
+/// Longest title and head branch that reach a ProwJob, in bytes. GitHub allows 256 characters; a longer text is cut,
+/// because it would be copied into several variables of every container, and those have limits.
+pub const MAX_TEXT: usize = 1024;
+
+/// The refs of a pull request's jobs, with the links that Deck and the comments show. Title and head branch are cut
+/// to [`MAX_TEXT`].
 pub fn pull_request_refs(pr: &PullRequest) -> Refs {
     Refs {
         org: pr.org.clone(),
@@ -50,15 +55,20 @@ pub fn pull_request_refs(pr: &PullRequest) -> Refs {
             number: pr.number,
             author: pr.author.clone(),
             sha: pr.head_sha.clone(),
-            title: pr.title.clone(),
+            title: cut(&pr.title),
             ref_: String::new(),
-            head_ref: pr.head_ref.clone(),
+            head_ref: cut(&pr.head_ref),
             link: pr.link.clone(),
             commit_link: format!("{}/pull/{}/commits/{}", pr.repo_link, pr.number, pr.head_sha),
             author_link: pr.author_link.clone(),
         }],
         ..Refs::default()
     }
+}
+
+fn cut(text: &str) -> String {
+    let end = (0..=MAX_TEXT.min(text.len())).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+    text[..end].to_owned()
 }
 
 /// The refs of a push's jobs. `base_link` is the payload's `compare`.

@@ -14,6 +14,7 @@ pub mod buildid;
 pub mod comment;
 pub mod decorate;
 pub mod env;
+pub mod explain;
 pub mod gojson;
 pub mod labels;
 pub mod names;
