@@ -97,6 +97,9 @@ pub fn create(
 /// The object after a PUT or patch. Conflicts are the caller's business.
 pub fn update(resource: &Resource, old: &Value, mut new: Value, part: Part) -> Result<Accepted, ApiError> {
     typed(resource, &new)?;
+    if !resource.is_prowjobs() {
+        drop_nulls(&mut new);
+    }
     for member in SERVER_OWNED.into_iter().chain(["name", "namespace"]) {
         object::set_meta(&mut new, member, old["metadata"][member].clone());
     }

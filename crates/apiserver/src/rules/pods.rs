@@ -21,6 +21,11 @@ fn default(object: &mut Value, member: &str, value: Value) {
     }
 }
 
+/// The entries of a list; unlike indexing, this does not leave a null where there is none.
+fn list_mut<'a>(object: &'a mut Value, member: &str) -> impl Iterator<Item = &'a mut Value> {
+    object.get_mut(member).and_then(Value::as_array_mut).into_iter().flatten()
+}
+
 /// Fills in the spec's defaults.
 pub fn default_spec(spec: &mut Value) {
     if !spec.is_object() {
@@ -33,11 +38,11 @@ pub fn default_spec(spec: &mut Value) {
     default(spec, "securityContext", json!({}));
     default(spec, "enableServiceLinks", json!(true));
     for list in CONTAINER_LISTS {
-        for container in spec[list].as_array_mut().into_iter().flatten().filter(|c| c.is_object()) {
+        for container in list_mut(spec, list).filter(|c| c.is_object()) {
             default_container(container);
         }
     }
-    for volume in spec["volumes"].as_array_mut().into_iter().flatten() {
+    for volume in list_mut(spec, "volumes") {
         let Some(members) = volume.as_object_mut() else { continue };
         if members.keys().all(|k| k == "name") {
             members.insert("emptyDir".to_owned(), json!({}));
@@ -67,10 +72,10 @@ fn default_container(container: &mut Value) {
             default(&mut container["resources"]["requests"], &name, amount);
         }
     }
-    for port in container["ports"].as_array_mut().into_iter().flatten().filter(|p| p.is_object()) {
+    for port in list_mut(container, "ports").filter(|p| p.is_object()) {
         default(port, "protocol", json!("TCP"));
     }
-    for env in container["env"].as_array_mut().into_iter().flatten() {
+    for env in list_mut(container, "env") {
         if env["valueFrom"]["fieldRef"].is_object() {
             default(&mut env["valueFrom"]["fieldRef"], "apiVersion", json!("v1"));
         }
@@ -191,14 +196,10 @@ pub fn check_update(old: &Value, new: &Value, causes: &mut Vec<Cause>) {
             }
         }
         for list in CONTAINER_LISTS {
-            for container in spec[list].as_array_mut().into_iter().flatten() {
+            for container in list_mut(&mut spec, list) {
                 if let Some(members) = container.as_object_mut() {
                     members.remove("image");
                 }
-            }
-            // Indexing a missing list has put a null there.
-            if let (true, Some(members)) = (spec[list].is_null(), spec.as_object_mut()) {
-                members.remove(list);
             }
         }
         spec

@@ -126,6 +126,7 @@ impl Inner {
                     for event in events {
                         ring.push(event);
                     }
+                    ring.compact(last.saturating_sub(self.history));
                     drop(ring);
                     self.head.send_replace(last);
                 }

@@ -75,6 +75,15 @@ impl Ring {
         }
     }
 
+    /// Forgets what the events table has forgotten.
+    pub fn compact(&mut self, floor: u64) {
+        while self.events.front().is_some_and(|e| e.version <= floor) {
+            if let Some(old) = self.events.pop_front() {
+                self.bytes -= weight(&old);
+            }
+        }
+    }
+
     /// Up to `limit` events after `cursor`; `None` if the ring does not reach back that far.
     pub fn since(&self, cursor: u64, limit: usize) -> Option<Vec<Arc<Event>>> {
         let first = self.events.front()?.version;
@@ -109,10 +118,14 @@ mod tests {
             ring.push(event(v, 1));
         }
         assert!(ring.since(3, 10).is_none(), "event 4 is not there");
-        let versions = |c, l| -> Vec<u64> { ring.since(c, l).unwrap().iter().map(|e| e.version).collect() };
-        assert_eq!(versions(4, 10), [5, 6, 7, 8, 9]);
-        assert_eq!(versions(7, 1), [8]);
-        assert_eq!(versions(9, 10), Vec::<u64>::new());
+        let versions =
+            |ring: &Ring, c, l| -> Vec<u64> { ring.since(c, l).unwrap().iter().map(|e| e.version).collect() };
+        assert_eq!(versions(&ring, 4, 10), [5, 6, 7, 8, 9]);
+        assert_eq!(versions(&ring, 7, 1), [8]);
+        assert_eq!(versions(&ring, 9, 10), Vec::<u64>::new());
+        ring.compact(7);
+        assert!(ring.since(6, 10).is_none());
+        assert_eq!(ring.since(7, 10).unwrap().len(), 2);
     }
 
     #[test]
