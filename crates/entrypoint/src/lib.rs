@@ -29,11 +29,13 @@ pub const INTERRUPTED: i32 = 130;
 /// The previous container of a chain failed, so this one did not run.
 pub const PREVIOUS_FAILED: i32 = 1130;
 
-/// The whole program. `args` without the program's name; `env` looks up environment variables.
+/// The whole program: the arguments without the program's name, and the environment.
 pub fn main(
     args: impl IntoIterator<Item = OsString>,
-    env: impl Fn(&'static str) -> Option<OsString>,
+    env: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> ExitCode {
+    let env: std::collections::HashMap<OsString, OsString> = env.into_iter().collect();
+    let env = |name: &'static str| env.get(std::ffi::OsStr::new(name)).cloned();
     let options = match parse(args, &env) {
         Ok(options) => options,
         Err(error) => {
