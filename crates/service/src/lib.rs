@@ -3,6 +3,7 @@
 
 pub mod censor;
 pub mod clock;
+pub mod enablement;
 pub mod listen;
 pub mod logs;
 pub mod secrets;

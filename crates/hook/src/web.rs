@@ -1,0 +1,123 @@
+//! The HTTP side: who may say what, in Prow's order, codes and words (prow-runtime §2.1, §2.6).
+
+use crate::Hook;
+use crate::journal::{Accepted, Delivery};
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use axum::{Json, Router};
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::LengthLimitError;
+use prow_github::webhook::{Rejection, validate};
+use std::error::Error as _;
+use std::sync::Arc;
+
+/// GitHub sends at most this.
+const LARGEST_PAYLOAD: usize = 25 << 20;
+
+pub(crate) fn router(hook: Hook) -> Router {
+    Router::new()
+        .route(&hook.inner.options.webhook_path, any(webhook))
+        .route("/plugin-help", any(plugin_help))
+        // An older kind of health check asks for any path.
+        .fallback(|| async { StatusCode::OK })
+        .with_state(hook)
+}
+
+/// As Go's `http.Error`.
+fn refuse(status: StatusCode, text: &str) -> Response {
+    let headers = [(CONTENT_TYPE, "text/plain; charset=utf-8"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    (status, headers, format!("{text}\n")).into_response()
+}
+
+fn rejected(rejection: &Rejection, guid: &str) -> Response {
+    tracing::debug!(event_guid = guid, %rejection, "refused a webhook");
+    refuse(rejection.status(), &rejection.to_string())
+}
+
+async fn webhook(State(hook): State<Hook>, request: Request<Body>) -> Response {
+    let (head, body) = request.into_parts();
+    let secrets = hook.inner.hmac.secrets();
+    let guid = head.headers.get("x-github-delivery").and_then(|v| v.to_str().ok()).unwrap_or_default();
+    // Everything that the headers decide comes before the body is read: an empty one is no payload.
+    match validate(&head.method, &head.headers, b"", &secrets) {
+        Ok(_) | Err(Rejection::Payload) => {}
+        Err(rejection) => return rejected(&rejection, guid),
+    }
+    let payload = match axum::body::to_bytes(body, LARGEST_PAYLOAD).await {
+        Ok(payload) => payload,
+        Err(error) if error.source().is_some_and(|s| s.is::<LengthLimitError>()) => {
+            let text = format!("413 Payload Too Large: Hook accepts at most {LARGEST_PAYLOAD} bytes");
+            return refuse(StatusCode::PAYLOAD_TOO_LARGE, &text);
+        }
+        Err(error) => {
+            tracing::warn!(event_guid = guid, %error, "could not read a webhook");
+            return refuse(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "500 Internal Server Error: Failed to read request body",
+            );
+        }
+    };
+    let genuine = match validate(&head.method, &head.headers, &payload, &secrets) {
+        Ok(genuine) => genuine,
+        Err(rejection) => return rejected(&rejection, guid),
+    };
+    accept(&hook, genuine, &head.headers, payload).await
+}
+
+/// Keeps a genuine event, then says so.
+async fn accept(
+    hook: &Hook,
+    genuine: prow_github::webhook::Delivery,
+    headers: &HeaderMap,
+    payload: Bytes,
+) -> Response {
+    const RECEIVED: &str = "Event received. Have a nice day.";
+    let text = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+        Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
+    };
+    let delivery = Arc::new(Delivery {
+        guid: genuine.guid,
+        event: genuine.event_type,
+        received: hook.inner.work.now(),
+        headers: headers.iter().filter_map(text).collect(),
+        payload,
+    });
+    if !hook.inner.work.is_for_somebody(&delivery) {
+        tracing::debug!(
+            event_type = delivery.event,
+            event_guid = delivery.guid,
+            "nobody handles this type of event; ignoring it"
+        );
+        return RECEIVED.into_response();
+    }
+    match hook.inner.journal.accept(Arc::clone(&delivery)).await {
+        Ok(Accepted::New(_)) => RECEIVED.into_response(),
+        Ok(Accepted::StillOpen(seq)) => {
+            tracing::info!(
+                event_guid = delivery.guid,
+                seq,
+                "delivered again while it is still being handled"
+            );
+            RECEIVED.into_response()
+        }
+        Err(error) => {
+            tracing::error!(event_guid = delivery.guid, %error, "a webhook is lost unless it is delivered again");
+            refuse(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "500 Internal Server Error: The event could not be kept; deliver it again",
+            )
+        }
+    }
+}
+
+async fn plugin_help(State(hook): State<Hook>, method: Method) -> Response {
+    if method != Method::GET {
+        return refuse(StatusCode::METHOD_NOT_ALLOWED, "405 Method not allowed");
+    }
+    let help = hook.inner.help.help().await;
+    ([(CACHE_CONTROL, "no-cache")], Json(help)).into_response()
+}
