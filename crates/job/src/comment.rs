@@ -5,7 +5,7 @@ use prow_config::jobs::Presubmit;
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use crate::select::{Ask, SelectError, branch_rule, select};
+use crate::select::{Ask, SelectError, branch_rule, has_test_line, select, triggers};
 
 macro_rules! patterns {
     ($($name:ident = $pattern:literal;)*) => {
@@ -89,7 +89,8 @@ impl Commands {
 /// the trigger of a job.
 pub fn concerns_trigger(body: &str, presubmits: &[Presubmit]) -> bool {
     let text = without_code_blocks(body);
-    Commands::parse(&text).any() || presubmits.iter().any(|job| job.trigger.is_match(&text))
+    let has_test = has_test_line(&text);
+    Commands::parse(&text).any() || presubmits.iter().any(|job| triggers(job, &text, has_test))
 }
 
 /// `body` without its fenced code blocks: from a line that begins with three or more backticks or tildes to a line

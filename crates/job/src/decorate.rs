@@ -4,7 +4,7 @@
 //! mounted at the same path into initupload and sidecar as a volume named `bucket`, because there is no network
 //! storage to talk to.
 
-use crate::env::{Env, var, vars};
+use crate::env::{Env, var, vars, with_unsafe_references};
 use crate::gojson;
 use crate::paths::split_bucket;
 use crate::pod::{PodError, PodOptions, is_empty};
@@ -48,7 +48,7 @@ pub(crate) fn decorate(
 
     let cloned = this.cloned_refs();
     let storage = this.storage(spec, options)?;
-    let clone = if cloned.is_empty() { None } else { Some(this.clonerefs(&cloned)?) };
+    let clone = if cloned.is_empty() { None } else { Some(this.clonerefs(&cloned, spec)?) };
 
     let initupload = this.initupload(&storage, clone.is_some(), &job_spec)?;
     let init = spec.init_containers.get_or_insert_default();
@@ -65,7 +65,7 @@ pub(crate) fn decorate(
     let mut entries = Vec::with_capacity(spec.containers.len());
     for container in &mut spec.containers {
         container.env.get_or_insert_default().extend(vars(&env));
-        entries.push(this.wrap(container, several)?);
+        entries.push(this.wrap(container, several, &env)?);
         if !cloned.is_empty() {
             container.working_dir = Some(working_dir(&cloned));
             container.volume_mounts.get_or_insert_default().push(mount("code", CODE));
@@ -191,14 +191,14 @@ impl Decorator<'_> {
             {
                 return Err(PodError::Bucket { bucket });
             }
-            let name = free_name(spec, "bucket");
+            let name = free_name(spec.volumes.iter().flatten(), "bucket");
             out.volumes.push(host_path(&name, directory, Some("DirectoryOrCreate")));
             out.directory_mount = Some(mount(&name, directory));
         }
         Ok(out)
     }
 
-    fn clonerefs(&self, refs: &[&Refs]) -> Result<(Container, Vec<Volume>), PodError> {
+    fn clonerefs(&self, refs: &[&Refs], spec: &PodSpec) -> Result<(Container, Vec<Volume>), PodError> {
         let config = self.config;
         let mut volumes = Vec::new();
         let mut mounts = vec![mount("logs", LOGS), mount("code", CODE)];
@@ -224,8 +224,10 @@ impl Decorator<'_> {
         }
         let mut key_of = |secret: &SecretKey, path: &str| {
             let file = format!("./{}", secret.key);
-            volumes.push(secret_volume(&secret.name, &secret.name, None, Some((&secret.key, &file))));
-            mounts.push(read_only(&secret.name, path));
+            // One Secret may hold both keys: the second volume needs a name of its own.
+            let volume = free_name(spec.volumes.iter().flatten().chain(&volumes), &secret.name);
+            volumes.push(secret_volume(&volume, &secret.name, None, Some((&secret.key, &file))));
+            mounts.push(read_only(&volume, path));
             format!("{path}/{}", secret.key)
         };
         if let Some(secret) = &config.oauth_token_secret {
@@ -290,9 +292,9 @@ impl Decorator<'_> {
     }
 
     /// Puts the entrypoint in front of a test container's command; gives what the sidecar has to know of it.
-    fn wrap(&self, container: &mut Container, several: bool) -> Result<WrapperOptions, PodError> {
-        let mut args = container.command.take().unwrap_or_default();
-        args.extend(container.args.take().unwrap_or_default());
+    fn wrap(&self, container: &mut Container, several: bool, env: &Env) -> Result<WrapperOptions, PodError> {
+        let words = container.command.take().into_iter().chain(container.args.take()).flatten();
+        let args = words.map(|word| with_unsafe_references(&word, env)).collect();
         let name = container.name.as_str();
         let file = |single: &str, of_several: &str| {
             if several { format!("{name}-{of_several}") } else { single.to_owned() }
@@ -380,7 +382,7 @@ impl Decorator<'_> {
                 None => out.push(mount.clone()),
                 Some(other) if same(other) => {}
                 // Two containers have different Secrets at one path: the second is censored all the same.
-                Some(_) if out.iter().any(|other| same(other)) => {}
+                Some(_) if out.iter().any(same) => {}
                 Some(_) => out.push(VolumeMount {
                     mount_path: format!("/secrets/censor-{}", out.len()),
                     ..mount.clone()
@@ -446,9 +448,9 @@ fn working_dir(refs: &[&Refs]) -> String {
     out
 }
 
-/// `wanted`, or `wanted-2`, … if the job has a volume of that name already.
-fn free_name(spec: &PodSpec, wanted: &str) -> String {
-    let taken = |name: &str| spec.volumes.iter().flatten().any(|v| v.name == name);
+/// `wanted`, or `wanted-2`, … if there is a volume of that name already.
+fn free_name<'a>(volumes: impl Iterator<Item = &'a Volume> + Clone, wanted: &str) -> String {
+    let taken = |name: &str| volumes.clone().any(|v| v.name == name);
     let mut name = wanted.to_owned();
     let mut n = 1;
     while taken(&name) {

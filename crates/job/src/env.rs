@@ -81,6 +81,40 @@ pub fn literal(value: &str) -> String {
     out
 }
 
+/// `text` with the references to variables whose value JSON would have to escape replaced by that value, as the
+/// kubelet would replace them. The rest is left to the kubelet.
+///
+/// A decorated container's arguments travel as JSON inside of a variable. Were the kubelet to put a pull request's
+/// title in there, a quote in it would end the argument and begin another. Upstream has that hole; closing it is a
+/// deliberate difference, and what a job gets for harmless values is the same.
+pub(crate) fn with_unsafe_references(text: &str, env: &Env) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..=at]);
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('$') {
+            out.push('$');
+            rest = after;
+        } else if let Some((name, after)) = rest.strip_prefix('(').and_then(|r| r.split_once(')')) {
+            match env.get(name).filter(|value| needs_json_escape(value)) {
+                Some(value) => {
+                    out.pop();
+                    out.push_str(&literal(value));
+                }
+                None => out.push_str(&rest[..name.len() + 2]),
+            }
+            rest = after;
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+fn needs_json_escape(value: &str) -> bool {
+    value.chars().any(|c| matches!(c, '"' | '\\') || c.is_control())
+}
+
 /// A variable with this literal value.
 pub(crate) fn var(name: &str, value: &str) -> EnvVar {
     EnvVar { name: name.to_owned(), value: Some(literal(value)), value_from: None }
@@ -183,6 +217,23 @@ mod tests {
             };
             let (host, base) = source(&refs);
             assert_eq!((host.as_str(), base.as_str()), want, "{alias:?} {link:?}");
+        }
+    }
+
+    #[test]
+    fn references_to_values_that_would_break_json_are_resolved_here() {
+        let env = Env::from([
+            ("TITLE".to_owned(), "x\",\"$(TOKEN)".to_owned()),
+            ("BUILD_ID".to_owned(), "17".to_owned()),
+        ]);
+        for (text, want) in [
+            ("--title=$(TITLE)!", "--title=x\",\"$$(TOKEN)!"),
+            ("$(BUILD_ID) $(OTHER) $(", "$(BUILD_ID) $(OTHER) $("),
+            ("$$(TITLE) $HOME $", "$$(TITLE) $HOME $"),
+            ("$$$(TITLE)", "$$x\",\"$$(TOKEN)"),
+            ("$(a $(TITLE)", "$(a $(TITLE)"),
+        ] {
+            assert_eq!(with_unsafe_references(text, &env), want, "{text}");
         }
     }
 

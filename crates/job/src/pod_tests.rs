@@ -251,6 +251,19 @@ fn credentials_reach_who_needs_them() {
 }
 
 #[test]
+fn one_secret_may_hold_both_keys() {
+    let spec = made(&job(
+        json!({}),
+        json!({
+            "github_app_id": "7", "github_app_private_key_secret": {"name": "s", "key": "pem"},
+            "oauth_token_secret": {"name": "s", "key": "token"},
+        }),
+    ));
+    assert_eq!(volume_names(&spec.volumes), ["logs", "tools", "s", "s-2", "clonerefs-tmp", "code"]);
+    assert!(mounts(container(&spec, "clonerefs")).contains(&"s-2:/secrets/github-app:ro".to_owned()));
+}
+
+#[test]
 fn empty_names_of_secrets_mean_none() {
     let spec = made(&job(json!({}), json!({"gcs_credentials_secret": "", "cookiefile_secret": ""})));
     assert_eq!(volume_names(&spec.volumes), ["logs", "tools", "clonerefs-tmp", "code"]);
@@ -427,4 +440,17 @@ fn a_nodes_variables_are_not_expanded_from_a_title() {
     }
     // The job's own arguments are the configuration's, and Kubernetes expands those as in any Pod.
     assert_eq!(options(&spec, "test", "ENTRYPOINT_OPTIONS")["args"], json!(["$(HOME)"]));
+}
+
+#[test]
+fn a_title_in_an_argument_stays_in_that_argument() {
+    let mut job =
+        job(json!({"containers": [{"name": "", "args": ["$(PULL_TITLE)", "$(PULL_NUMBER)"]}]}), json!({}));
+    job.spec.job_type = prow_api::JobType::Presubmit;
+    job.spec.refs.as_mut().unwrap().pulls =
+        vec![prow_api::Pull { title: r#"","args":["evil"]"#.into(), ..prow_api::Pull::default() }];
+    let spec = made(&job);
+    let want = json!([r#"","args":["evil"]"#, "$(PULL_NUMBER)"]);
+    assert_eq!(options(&spec, "test", "ENTRYPOINT_OPTIONS")["args"], want);
+    assert_eq!(options(&spec, "sidecar", "SIDECAR_OPTIONS")["entries"][0]["args"], want);
 }

@@ -13,6 +13,8 @@ use std::fmt;
 pub struct Ask {
     /// The comment as it was written, code blocks included; empty for events.
     body: String,
+    /// A line of it begins with `/test`.
+    has_test: bool,
     /// In the contract's order: the first that matches a job decides.
     filters: Vec<Filter>,
     failed_contexts: BTreeSet<String>,
@@ -182,6 +184,7 @@ impl Ask {
     pub fn all() -> Ask {
         Ask {
             body: String::new(),
+            has_test: false,
             filters: vec![Filter::TestAll],
             failed_contexts: BTreeSet::new(),
             all_contexts: BTreeSet::new(),
@@ -205,6 +208,7 @@ impl Ask {
         }
         Ask {
             body: body.to_owned(),
+            has_test: has_test_line(body),
             filters,
             failed_contexts: BTreeSet::new(),
             all_contexts: BTreeSet::new(),
@@ -240,7 +244,7 @@ impl Ask {
             let failed = || self.failed_contexts.contains(&job.context);
             let unreported = || !needs_explicit_trigger(job) && !self.all_contexts.contains(&job.context);
             match by {
-                Filter::Command if job.trigger.is_match(&self.body) => asked(true, true),
+                Filter::Command if triggers(job, &self.body, self.has_test) => asked(true, true),
                 Filter::RetestRequired if job.optional => None,
                 Filter::Retest | Filter::RetestRequired if failed() => asked(false, true),
                 Filter::Retest | Filter::RetestRequired if unreported() => asked(false, false),
@@ -268,6 +272,17 @@ impl Ask {
             Rule::NotNamed { rerun_command }
         }
     }
+}
+
+/// Whether a line begins with `/test`, without which no default trigger matches.
+pub(crate) fn has_test_line(body: &str) -> bool {
+    body.split('\n').any(|line| line.starts_with("/test"))
+}
+
+/// Whether a job's trigger matches. A repository has hundreds of jobs, most with the default trigger, and most
+/// comments are talk: those are not searched once a job.
+pub(crate) fn triggers(job: &Presubmit, body: &str, has_test: bool) -> bool {
+    (has_test || !job.trigger.as_str().starts_with("(?m)^/test")) && job.trigger.is_match(body)
 }
 
 #[derive(Clone, Copy)]
