@@ -61,8 +61,8 @@ pub struct Commands {
 }
 
 impl Commands {
-    /// The commands in `body`. For the gate give the text without code blocks ([`without_code_blocks`]), for the
-    /// selection and help the text as it was written.
+    /// The commands in `body`. They count outside of code blocks: give the text of [`without_code_blocks`]. Only the
+    /// selection ([`Ask::comment`]) reads the comment as it was written.
     pub fn parse(body: &str) -> Commands {
         Commands {
             test_all: TEST_ALL.is_match(body),
@@ -154,8 +154,8 @@ pub const HELP_MARKERS: [&str; 6] = [
     OPTIONAL_JOBS_SENTENCE,
 ];
 
-/// Whether `body`, by which `selected` jobs would run, is answered with help instead: `Some(note)`, the note empty
-/// for a plain question.
+/// Whether `body` (without code blocks), by which `selected` jobs would run, is answered with help instead:
+/// `Some(note)`, the note empty for a plain question.
 pub fn help_note(body: &str, selected: usize) -> Option<&'static str> {
     let c = Commands::parse(body);
     if c.test_help {

@@ -8,6 +8,31 @@
 //! ```
 //!
 //! No clock, network, disk or randomness: ids and times come in as arguments (ARCHITECTURE.md, invariant 1).
+//!
+//! ```
+//! use prow_config::jobs::{JobBase, Presubmit};
+//! use prow_job::select::{Ask, select};
+//!
+//! let jobs = [Presubmit {
+//!     base: JobBase { name: "unit".into(), ..JobBase::default() },
+//!     always_run: true,
+//!     ..Presubmit::default()
+//! }];
+//! let decisions = select(&jobs, "main", &Ask::all(), None)?;
+//! assert_eq!(decisions[0].to_string(), "runs because always_run is true");
+//! # Ok::<(), prow_job::select::SelectError>(())
+//! ```
+//!
+//! # Where this differs from upstream, and why
+//!
+//! * A ProwJob's name follows from its event ([`names`]), so that a replayed event meets its own earlier work.
+//! * Values that a pull request can choose are written so that the kubelet expands nothing in them ([`env::literal`]),
+//!   and references to such values in a decorated job's arguments cannot break out of their argument. NUL is left
+//!   out; titles and head branches are cut to [`build::MAX_TEXT`].
+//! * Names that would make results climb out of their directory are refused ([`paths::PathError`]).
+//! * A `file:///dir` bucket is mounted into initupload and sidecar as a hostPath volume ([`pod`]).
+//! * A Secret mounted by several containers is mounted once into the censoring sidecar, and one Secret with both an
+//!   OAuth token and an App's key gets two volumes: upstream's Pod would be refused.
 
 pub mod build;
 pub mod buildid;
