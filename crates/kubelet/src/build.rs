@@ -1,0 +1,434 @@
+//! From a Pod and the objects it names to the plan of its run: pure, so that every refusal can be tested as a table.
+//!
+//! What cannot be done becomes a [`Problem`] (the Pod waits and says why, as under a kubelet); what is done otherwise
+//! than asked becomes a [`Remark`] (an event).
+
+pub mod env;
+pub mod quantity;
+pub mod rewrite;
+pub mod volumes;
+
+use crate::options::Network;
+use crate::plan::{ContainerPlan, EXE_IN_SANDBOX, Isolation, MountPlan, PodPlan};
+use crate::poddir::PodDir;
+use env::Machine;
+use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, PodSpec, Secret};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path, PathBuf};
+use volumes::{Volume, VolumeKind};
+
+/// The pod utilities, which are our own executable under these names (prow-runtime §8).
+const UTILITIES: [&str; 5] = ["clonerefs", "initupload", "entrypoint", "sidecar", "gcsupload"];
+/// Kubernetes' default of `terminationGracePeriodSeconds`.
+const DEFAULT_GRACE: u64 = 30;
+
+/// Everything the plan depends on besides the Pod and its objects.
+#[derive(Debug, Clone)]
+pub struct Context<'a> {
+    /// Where the Pod will live.
+    pub dir: &'a PodDir,
+    /// How its containers will be kept apart.
+    pub isolation: Isolation,
+    /// Which network jobs get.
+    pub network: Network,
+    /// Our executable on this machine.
+    pub exe: &'a Path,
+    /// What no container may see.
+    pub hide: &'a [PathBuf],
+    /// Below which directories hostPath volumes may lie.
+    pub allow_host_paths: &'a [PathBuf],
+    /// What the machine has.
+    pub machine: Machine,
+}
+
+/// The Secrets and ConfigMaps of one Pod; a name that is missing here is not in the API.
+#[derive(Debug, Clone, Default)]
+pub struct Objects {
+    /// By name.
+    pub secrets: BTreeMap<String, Secret>,
+    /// By name.
+    pub config_maps: BTreeMap<String, ConfigMap>,
+}
+
+/// An object that the API does not have yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Missing {
+    /// A Secret of the Pod's namespace.
+    Secret(String),
+    /// A ConfigMap of the Pod's namespace.
+    ConfigMap(String),
+}
+
+/// Why a Pod cannot be started as things stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The container it is about; none for the whole Pod.
+    pub container: Option<String>,
+    /// The waiting reason, a kubelet's word.
+    pub reason: &'static str,
+    /// The event's reason, a kubelet's word.
+    pub event: &'static str,
+    /// What is wrong and what to do.
+    pub message: String,
+    /// What to wait for, if that would help.
+    pub missing: Option<Missing>,
+}
+
+/// Something done otherwise than the Pod asks; said in an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remark {
+    /// The event's reason.
+    pub reason: &'static str,
+    /// A sentence.
+    pub message: String,
+}
+
+/// A plan and what has to be on disk for it.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// What the supervisor runs.
+    pub plan: PodPlan,
+    /// The Pod's volumes.
+    pub volumes: Vec<Volume>,
+    /// What to tell the user.
+    pub remarks: Vec<Remark>,
+}
+
+impl Problem {
+    /// Something in a container's own definition.
+    pub fn config(container: &str, message: String) -> Problem {
+        Problem {
+            container: Some(container.to_owned()),
+            reason: "CreateContainerConfigError",
+            event: "Failed",
+            message,
+            missing: None,
+        }
+    }
+
+    /// Something about a volume.
+    pub fn mount(message: String, missing: Option<Missing>) -> Problem {
+        Problem { container: None, reason: "ContainerCreating", event: "FailedMount", message, missing }
+    }
+}
+
+pub(crate) fn missing_key(container: &str, kind: &str, object: &str, key: &str) -> Problem {
+    Problem::config(container, format!("couldn't find key {key} in {kind} {object}"))
+}
+
+impl Objects {
+    fn secret(
+        &self,
+        container: &str,
+        name: &str,
+        optional: Option<bool>,
+    ) -> Result<Option<BTreeMap<String, Vec<u8>>>, Problem> {
+        match self.secrets.get(name) {
+            Some(s) => Ok(Some(volumes::secret_data(s))),
+            None if optional == Some(true) => Ok(None),
+            None => Err(Problem {
+                missing: Some(Missing::Secret(name.to_owned())),
+                ..Problem::config(container, format!("secret {name:?} not found"))
+            }),
+        }
+    }
+
+    fn config_map(
+        &self,
+        container: &str,
+        name: &str,
+        optional: Option<bool>,
+    ) -> Result<Option<BTreeMap<String, Vec<u8>>>, Problem> {
+        match self.config_maps.get(name) {
+            Some(c) => Ok(Some(volumes::config_map_data(c))),
+            None if optional == Some(true) => Ok(None),
+            None => Err(Problem {
+                missing: Some(Missing::ConfigMap(name.to_owned())),
+                ..Problem::config(container, format!("configmap {name:?} not found"))
+            }),
+        }
+    }
+}
+
+/// Names of the Secrets and ConfigMaps that a Pod mentions.
+pub fn needs(pod: &Pod) -> (BTreeSet<String>, BTreeSet<String>) {
+    let (mut secrets, mut maps) = (BTreeSet::new(), BTreeSet::new());
+    let Some(spec) = &pod.spec else { return (secrets, maps) };
+    for container in all_containers(spec) {
+        for from in container.env_from.iter().flatten() {
+            secrets.extend(from.secret_ref.as_ref().map(|r| r.name.clone()));
+            maps.extend(from.config_map_ref.as_ref().map(|r| r.name.clone()));
+        }
+        for source in container.env.iter().flatten().filter_map(|e| e.value_from.as_ref()) {
+            secrets.extend(source.secret_key_ref.as_ref().map(|r| r.name.clone()));
+            maps.extend(source.config_map_key_ref.as_ref().map(|r| r.name.clone()));
+        }
+    }
+    for volume in spec.volumes.iter().flatten() {
+        secrets.extend(volume.secret.as_ref().and_then(|s| s.secret_name.clone()));
+        maps.extend(volume.config_map.as_ref().map(|c| c.name.clone()));
+        for source in volume.projected.iter().flat_map(|p| p.sources.iter().flatten()) {
+            secrets.extend(source.secret.as_ref().map(|s| s.name.clone()));
+            maps.extend(source.config_map.as_ref().map(|c| c.name.clone()));
+        }
+    }
+    (secrets, maps)
+}
+
+/// Init containers, then containers.
+pub fn all_containers(spec: &PodSpec) -> impl Iterator<Item = &Container> {
+    spec.init_containers.iter().flatten().chain(&spec.containers)
+}
+
+/// The pod utility that a container is, if it is one: by the image's name, and only if it brings no command.
+pub fn utility(container: &Container) -> Option<&'static str> {
+    if container.command.as_ref().is_some_and(|c| !c.is_empty()) {
+        return None;
+    }
+    let image = container.image.as_deref()?;
+    let image = image.split('@').next()?;
+    let last = image.rsplit('/').next()?;
+    let name = last.split(':').next()?;
+    UTILITIES.into_iter().find(|u| *u == name)
+}
+
+/// Makes the plan.
+pub fn build(pod: &Pod, objects: &Objects, context: &Context<'_>) -> Result<Built, Problem> {
+    let spec = pod.spec.as_ref().ok_or_else(|| Problem::mount("the Pod has no spec".to_owned(), None))?;
+    let uid = pod.metadata.uid.clone().unwrap_or_default();
+    for (kind, name) in std::iter::once(("Pod uid", uid.as_str()))
+        .chain(all_containers(spec).map(|c| ("container", c.name.as_str())))
+        .chain(spec.volumes.iter().flatten().map(|v| ("volume", v.name.as_str())))
+    {
+        if !is_label(name) {
+            return Err(Problem::mount(
+                format!("the {kind} name {name:?} is not a lower-case DNS label"),
+                None,
+            ));
+        }
+    }
+    let volumes = volumes::build(pod, spec, objects, context)?;
+    let containers = |list: &[Container]| -> Result<Vec<ContainerPlan>, Problem> {
+        list.iter().map(|c| container_plan(pod, spec, c, &volumes, objects, context)).collect()
+    };
+    let init = spec.init_containers.as_deref().unwrap_or_default();
+    if let Some(c) = init.iter().find(|c| c.restart_policy.as_deref() == Some("Always")) {
+        let message =
+            "an init container with restartPolicy Always (a sidecar) is not supported by this pod runner; \
+                       make it an ordinary container"
+                .to_owned();
+        return Err(Problem::config(&c.name, message));
+    }
+    let plan = PodPlan {
+        namespace: pod.metadata.namespace.clone().unwrap_or_default(),
+        name: pod.metadata.name.clone().unwrap_or_default(),
+        uid,
+        isolation: context.isolation,
+        grace_seconds: spec
+            .termination_grace_period_seconds
+            .map_or(DEFAULT_GRACE, |s| s.max(0).unsigned_abs()),
+        active_deadline_seconds: spec.active_deadline_seconds.map(|s| s.max(0).unsigned_abs()),
+        init_containers: containers(init)?,
+        containers: containers(&spec.containers)?,
+        hide: context.hide.to_vec(),
+    };
+    Ok(Built { plan, volumes, remarks: remarks(spec, context) })
+}
+
+/// A DNS label, or a uid: nothing that could leave its directory.
+fn is_label(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 63
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+fn container_plan(
+    pod: &Pod,
+    spec: &PodSpec,
+    container: &Container,
+    volumes: &[Volume],
+    objects: &Objects,
+    context: &Context<'_>,
+) -> Result<ContainerPlan, Problem> {
+    let name = &container.name;
+    let utility = utility(container);
+    let mut own = env::resolve(pod, container, objects, context.machine)?;
+    let expand = |list: &Option<Vec<String>>| -> Vec<String> {
+        list.iter().flatten().map(|t| env::expand(t, &own)).collect()
+    };
+    let mut argv = expand(&container.command);
+    argv.extend(expand(&container.args));
+    if utility.is_none() && container.command.as_ref().is_none_or(Vec::is_empty) {
+        return Err(Problem {
+            reason: "ErrImagePull",
+            ..Problem::config(
+                name,
+                format!(
+                    "this pod runner runs processes, not images: container {name} needs a command (its image {} is \
+                     not used)",
+                    container.image.as_deref().unwrap_or("is empty and")
+                ),
+            )
+        });
+    }
+    let mut mounts = Vec::new();
+    let mut host_ids = false;
+    for mount in container.volume_mounts.iter().flatten() {
+        let volume = volumes.iter().find(|v| v.name == mount.name).ok_or_else(|| {
+            Problem::config(
+                name,
+                format!("volumeMount {} names a volume that the Pod does not have", mount.name),
+            )
+        })?;
+        let read_only = mount.read_only == Some(true) || volume.read_only();
+        let sub_path = match (&mount.sub_path, &mount.sub_path_expr) {
+            (Some(p), _) if !p.is_empty() => Some(p.clone()),
+            (_, Some(e)) if !e.is_empty() => Some(env::expand(e, &own)),
+            _ => None,
+        };
+        if let Some(sub) = &sub_path {
+            let inside =
+                Path::new(sub).components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
+            if !inside {
+                return Err(Problem::config(
+                    name,
+                    format!("subPath {sub:?} leads out of its volume {}", mount.name),
+                ));
+            }
+        }
+        let path = normal(&mount.mount_path).ok_or_else(|| {
+            Problem::config(name, format!("mountPath {:?} is not an absolute path below /", mount.mount_path))
+        })?;
+        host_ids |= utility.is_some() && !read_only && matches!(volume.kind, VolumeKind::Host { .. });
+        mounts.push(MountPlan { source: volume.source(context.dir), sub_path, path, read_only });
+    }
+    let mut plan = ContainerPlan {
+        name: name.clone(),
+        argv,
+        env: Vec::new(),
+        working_dir: container.working_dir.clone().filter(|d| !d.is_empty()),
+        mounts,
+        pod_network: utility.is_none() && context.network == Network::Isolated,
+        utility: utility.is_some(),
+        host_ids,
+        termination_path: container
+            .termination_message_path
+            .as_deref()
+            .and_then(normal)
+            .unwrap_or_else(|| "/dev/termination-log".to_owned()),
+        termination_from_logs: container.termination_message_policy.as_deref()
+            == Some("FallbackToLogsOnError"),
+    };
+    let mut base = vec![("PATH".to_owned(), env::DEFAULT_PATH.to_owned())];
+    let hostname = pod.metadata.name.clone().unwrap_or_default();
+    let exe = if context.isolation == Isolation::None {
+        let private = context.dir.container(name);
+        let own_dir = |d: &str| private.join(d).to_string_lossy().into_owned();
+        base.extend([("HOME".to_owned(), own_dir("home")), ("TMPDIR".to_owned(), own_dir("tmp"))]);
+        rewrite_paths(&mut plan, &mut own, context.dir.termination_log(name));
+        context.exe.to_string_lossy().into_owned()
+    } else {
+        base.push(("HOME".to_owned(), "/root".to_owned()));
+        EXE_IN_SANDBOX.to_owned()
+    };
+    base.push(("HOSTNAME".to_owned(), spec.hostname.clone().unwrap_or(hostname)));
+    if let Some(utility) = utility {
+        plan.argv.splice(0..0, [exe, utility.to_owned()]);
+    }
+    base.retain(|(n, _)| !own.iter().any(|(o, _)| o == n));
+    base.append(&mut own);
+    plan.env = base;
+    Ok(plan)
+}
+
+/// Without mounts: every path of a volume becomes the directory behind it.
+fn rewrite_paths(plan: &mut ContainerPlan, own: &mut [(String, String)], termination_log: PathBuf) {
+    let mut paths: Vec<(String, String)> = plan
+        .mounts
+        .iter()
+        .map(|m| {
+            let source = m.sub_path.as_ref().map_or_else(|| m.source.clone(), |s| m.source.join(s));
+            (m.path.clone(), source.to_string_lossy().into_owned())
+        })
+        .collect();
+    paths.push((plan.termination_path.clone(), termination_log.to_string_lossy().into_owned()));
+    let texts = plan.argv.iter_mut().chain(own.iter_mut().map(|(_, v)| v)).chain(plan.working_dir.as_mut());
+    for text in texts {
+        *text = rewrite::rewrite(text, &paths);
+    }
+}
+
+/// An absolute path without `.`, `..`, double or trailing slashes; `None` for `/` and anything else.
+fn normal(path: &str) -> Option<String> {
+    let mut parts = Vec::new();
+    for part in Path::new(path).components() {
+        match part {
+            Component::RootDir => {}
+            Component::Normal(name) => parts.push(name.to_str()?),
+            Component::CurDir | Component::ParentDir | Component::Prefix(_) => return None,
+        }
+    }
+    (path.starts_with('/') && !parts.is_empty()).then(|| format!("/{}", parts.join("/")))
+}
+
+fn remarks(spec: &PodSpec, context: &Context<'_>) -> Vec<Remark> {
+    let mut remarks = Vec::new();
+    let mut say = |reason, message: String| remarks.push(Remark { reason, message });
+    let images: BTreeSet<&str> =
+        all_containers(spec).filter(|c| utility(c).is_none()).filter_map(|c| c.image.as_deref()).collect();
+    if !images.is_empty() {
+        let images: Vec<&str> = images.into_iter().collect();
+        say(
+            "ImageNotUsed",
+            format!(
+                "this pod runner runs processes, not images: in place of {} the job sees this machine's own programs",
+                images.join(", ")
+            ),
+        );
+    }
+    if spec.restart_policy.as_deref().unwrap_or("Always") != "Never" {
+        say(
+            "RestartPolicyIgnored",
+            "containers are run once: this pod runner knows only restartPolicy Never".to_owned(),
+        );
+    }
+    let security = |c: &Container| c.security_context.clone().unwrap_or_default();
+    if all_containers(spec).any(|c| security(c).privileged == Some(true)) {
+        say("PrivilegedNotGranted", "privileged is not granted by this pod runner".to_owned());
+    }
+    let pod_user = spec.security_context.as_ref().and_then(|s| s.run_as_user);
+    if all_containers(spec).any(|c| security(c).run_as_user.or(pod_user).unwrap_or(0) != 0) {
+        say(
+            "RunAsUserIgnored",
+            "runAsUser is not followed: the job is user 0 of its own sandbox, nobody outside".to_owned(),
+        );
+    }
+    if spec.host_network == Some(true) && context.network == Network::Isolated {
+        say(
+            "HostNetworkNotGranted",
+            "hostNetwork is not granted: the pod runner isolates jobs' networks".to_owned(),
+        );
+    }
+    let probed = |c: &Container| {
+        c.liveness_probe.is_some()
+            || c.readiness_probe.is_some()
+            || c.startup_probe.is_some()
+            || c.lifecycle.is_some()
+    };
+    if all_containers(spec).any(probed) {
+        say("ProbesIgnored", "probes and lifecycle hooks are not run by this pod runner".to_owned());
+    }
+    let token = spec
+        .volumes
+        .iter()
+        .flatten()
+        .filter_map(|v| v.projected.as_ref())
+        .flat_map(|p| p.sources.iter().flatten());
+    if token.into_iter().any(|s| s.service_account_token.is_some()) {
+        say("NoServiceAccountToken", "this pod runner never gives a job a service account token".to_owned());
+    }
+    remarks
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,44 @@
+//! The pod runner: runs the Pods of an API server on this machine, as sandboxed processes, and writes their status as a
+//! kubelet does.
+//!
+//! ```text
+//!   API ──watch──▶ kubelet ──▶ worker (one a Pod) ──▶ Runtime ──▶ <data>/pods/<uid>/ ◀── supervisor (one a Pod)
+//!    ▲               │ bind      │ look, decide, do     │ process                            │ sandbox a container
+//!    └───────────────┴─status────┘                      ▼ (Docker, Podman: issue 6)          ▼ the job
+//! ```
+//!
+//! Properties it must have:
+//! * A Pod is run once, whatever is killed when. A Pod's supervisor survives this process and is found again; a run that
+//!   was lost is reported as `Evicted` and never repeated under the same uid.
+//! * No process of a Pod outlives its Pod, its supervisor's death, or [`Kubelet::shutdown`].
+//! * What a job can reach is what its Pod gave it ([`sandbox`] says precisely what that means); where the machine does
+//!   not allow that, it is said ([`Capabilities`]).
+//!
+//! Linux only. If this process is a systemd service, use `KillMode=process`, or its restart kills the supervisors (which
+//! is safe: the Pods are evicted and revived).
+
+mod build;
+mod decide;
+mod error;
+mod kubelet;
+mod logs;
+mod options;
+mod plan;
+mod poddir;
+mod probe;
+mod process;
+mod record;
+mod runtime;
+pub mod sandbox;
+mod schedule;
+mod shared;
+mod status;
+pub mod supervisor;
+mod worker;
+
+pub use error::Error;
+pub use kubelet::Kubelet;
+pub use logs::{LogError, LogQuery, LogStream};
+pub use options::{Network, Options, SandboxMode};
+pub use probe::Capabilities;
+pub use process::IsolationKind;

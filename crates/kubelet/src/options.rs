@@ -1,0 +1,61 @@
+//! What a pod runner is told at its start.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Options of [`crate::Kubelet::start`].
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The node's name: Pods with another `spec.nodeName` are none of ours.
+    pub node_name: String,
+    /// Where Pods live on disk; one pod runner a directory. Absolute. Made if missing, for our eyes only.
+    pub data_dir: PathBuf,
+    /// Our executable, which knows the hidden subcommands `pod-supervisor` and `pod-sandbox`.
+    pub exe: PathBuf,
+    /// Directories of this machine below which hostPath volumes may lie (the bucket of results, caches).
+    pub allow_host_paths: Vec<PathBuf>,
+    /// Which network jobs get.
+    pub network: Network,
+    /// How many Pods may run at once, whatever they request; `None` leaves it to CPU and memory.
+    pub max_pods: Option<usize>,
+    /// Upper bound on the grace that a Pod gets when the pod runner shuts down.
+    pub shutdown_grace: Duration,
+    /// Whether to use the sandbox.
+    pub sandbox: SandboxMode,
+}
+
+/// Which network the jobs' containers get. Pod utilities always have the machine's: they reach git and storage.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Network {
+    /// A Pod's containers share a network with nothing but loopback.
+    #[default]
+    Isolated,
+    /// The machine's; `hostNetwork: true` is granted, and implied.
+    Host,
+}
+
+/// Whether containers are sandboxed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SandboxMode {
+    /// Where the machine allows it, else not; [`crate::Capabilities`] says which and why.
+    #[default]
+    Auto,
+    /// Never: plain processes with rewritten paths.
+    Off,
+}
+
+impl Options {
+    /// The usual: isolated network, sandbox where possible, no hostPaths, five minutes for a shutdown.
+    pub fn new(node_name: impl Into<String>, data_dir: impl Into<PathBuf>, exe: impl Into<PathBuf>) -> Self {
+        Options {
+            node_name: node_name.into(),
+            data_dir: data_dir.into(),
+            exe: exe.into(),
+            allow_host_paths: Vec::new(),
+            network: Network::Isolated,
+            max_pods: None,
+            shutdown_grace: Duration::from_secs(300),
+            sandbox: SandboxMode::Auto,
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The plan of one Pod's run: everything resolved, nothing left to ask the API for. It is written to `pod.json` before
+//! the supervisor starts, and the supervisor and the sandbox read nothing else.
+
+use crate::error::Error;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Where our own executable is found inside a sandbox.
+pub const EXE_IN_SANDBOX: &str = "/prow/bin/prow";
+
+/// The user ids that a Pod's mapped user namespace spans.
+pub const ID_RANGE: u32 = 65536;
+
+/// One Pod's run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodPlan {
+    /// The Pod's namespace.
+    pub namespace: String,
+    /// The Pod's name.
+    pub name: String,
+    /// The Pod's uid: the identity of this run.
+    pub uid: String,
+    /// How its containers are kept apart from this machine.
+    pub isolation: Isolation,
+    /// Seconds between SIGTERM and SIGKILL when nobody says otherwise.
+    pub grace_seconds: u64,
+    /// `activeDeadlineSeconds`.
+    pub active_deadline_seconds: Option<u64>,
+    /// Run one after another, each to success.
+    pub init_containers: Vec<ContainerPlan>,
+    /// Run side by side.
+    pub containers: Vec<ContainerPlan>,
+    /// Host directories that no container may see even if they lie below a system directory.
+    pub hide: Vec<PathBuf>,
+}
+
+/// How a Pod's processes are kept apart from the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Isolation {
+    /// Own mount, PID, IPC, UTS and network namespaces.
+    Sandboxed(Identity),
+    /// Plain processes; paths were rewritten in the plan.
+    None,
+}
+
+/// As whom a sandboxed job runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Identity {
+    /// We are root: root of a user namespace whose ids 0.. are the machine's ids `base`.., so nobody on the machine.
+    Mapped {
+        /// First of [`ID_RANGE`] ids.
+        base: u32,
+    },
+    /// We are root, user namespaces are refused: an unprivileged user of the machine.
+    User {
+        /// User and group id.
+        id: u32,
+    },
+    /// We are not root: root of a user namespace in which nobody but ourselves exists.
+    Own,
+}
+
+impl Identity {
+    /// The machine's user and group id that owns what a job may write, where that is not our own.
+    pub fn owner(self) -> Option<u32> {
+        match self {
+            Identity::Mapped { base } => Some(base),
+            Identity::User { id } => Some(id),
+            Identity::Own => None,
+        }
+    }
+}
+
+/// One container's process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerPlan {
+    /// The container's name.
+    pub name: String,
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// The whole environment.
+    pub env: Vec<(String, String)>,
+    /// Where it starts; created if missing.
+    pub working_dir: Option<String>,
+    /// Volumes, in the Pod's order.
+    pub mounts: Vec<MountPlan>,
+    /// True for the Pod's own network (loopback only), false for the machine's.
+    pub pod_network: bool,
+    /// One of our own pod utilities: gets our executable; keeps the machine's root where it must write to a hostPath.
+    pub utility: bool,
+    /// A utility that writes to a hostPath, hence keeps the machine's ids.
+    pub host_ids: bool,
+    /// Where the process may leave its termination message, as a path in its own world.
+    pub termination_path: String,
+    /// `terminationMessagePolicy: FallbackToLogsOnError`.
+    pub termination_from_logs: bool,
+}
+
+/// One volume at one place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountPlan {
+    /// Directory or file on this machine.
+    pub source: PathBuf,
+    /// Below `source`; resolved so that it cannot escape.
+    pub sub_path: Option<String>,
+    /// Where the container sees it.
+    pub path: String,
+    /// Not writable for the container.
+    pub read_only: bool,
+}
+
+impl PodPlan {
+    /// Reads `pod.json`.
+    pub fn read(path: &Path) -> Result<PodPlan, Error> {
+        let text = std::fs::read(path).map_err(|e| Error::io("read the Pod's plan", path, e))?;
+        serde_json::from_slice(&text).map_err(|e| Error::Corrupt { path: path.to_owned(), source: e })
+    }
+
+    /// The container of that name.
+    pub fn container(&self, name: &str) -> Option<&ContainerPlan> {
+        self.init_containers.iter().chain(&self.containers).find(|c| c.name == name)
+    }
+
+    /// True if some container lives in the Pod's own network.
+    pub fn needs_network(&self) -> bool {
+        self.isolation != Isolation::None
+            && self.init_containers.iter().chain(&self.containers).any(|c| c.pod_network)
+    }
+}

@@ -1,0 +1,196 @@
+//! One Pod's directory on disk: its layout, its files written whole or not at all, and the supervisor's lock.
+//!
+//! The lock is an open-file-description lock: the kernel gives it up when the supervisor is gone, whatever the reason,
+//! and asking who holds it does not take it. So "is the supervisor alive" cannot be confused by a reused process id.
+
+use crate::error::Error;
+use crate::plan::PodPlan;
+use crate::record::{PodRecord, TerminateRequest};
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Paths of one Pod's directory, `<data>/pods/<pod-uid>`.
+#[derive(Debug, Clone)]
+pub struct PodDir {
+    path: PathBuf,
+}
+
+impl PodDir {
+    /// The directory at `path`, which need not exist.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        PodDir { path: path.into() }
+    }
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+    /// What is to be run.
+    pub fn plan(&self) -> PathBuf {
+        self.path.join("pod.json")
+    }
+    /// What has happened.
+    pub fn record(&self) -> PathBuf {
+        self.path.join("status.json")
+    }
+    /// Held by the supervisor as long as it lives.
+    pub fn lock(&self) -> PathBuf {
+        self.path.join("lock")
+    }
+    /// What the runner last asked of the supervisor.
+    pub fn terminate(&self) -> PathBuf {
+        self.path.join("terminate.json")
+    }
+    /// What the supervisor itself has to say.
+    pub fn supervisor_log(&self) -> PathBuf {
+        self.path.join("supervisor.log")
+    }
+    /// Container logs.
+    pub fn logs(&self) -> PathBuf {
+        self.path.join("logs")
+    }
+    /// One container's log, CRI format.
+    pub fn log(&self, container: &str) -> PathBuf {
+        self.logs().join(format!("{container}.log"))
+    }
+    /// Volumes, a directory each.
+    pub fn volumes(&self) -> PathBuf {
+        self.path.join("volumes")
+    }
+    /// One volume.
+    pub fn volume(&self, name: &str) -> PathBuf {
+        self.volumes().join(name)
+    }
+    /// What belongs to one container alone: its root, its home, its termination log.
+    pub fn container(&self, name: &str) -> PathBuf {
+        self.path.join("containers").join(name)
+    }
+    /// A container's termination message on this machine.
+    pub fn termination_log(&self, container: &str) -> PathBuf {
+        self.container(container).join("termination-log")
+    }
+
+    /// Reads `status.json`; `None` if no supervisor has begun.
+    pub fn read_record(&self) -> Result<Option<PodRecord>, Error> {
+        read_json(&self.record())
+    }
+    /// Writes `status.json` whole or not at all.
+    pub fn write_record(&self, record: &PodRecord) -> Result<(), Error> {
+        write_json(&self.record(), record)
+    }
+    /// Reads `pod.json`; `None` if there is none.
+    pub fn read_plan(&self) -> Result<Option<PodPlan>, Error> {
+        read_json(&self.plan())
+    }
+    /// Reads `terminate.json`; `None` if nobody asked.
+    pub fn read_terminate(&self) -> Result<Option<TerminateRequest>, Error> {
+        read_json(&self.terminate())
+    }
+    /// Writes `terminate.json` whole or not at all.
+    pub fn write_terminate(&self, request: &TerminateRequest) -> Result<(), Error> {
+        write_json(&self.terminate(), request)
+    }
+
+    /// True while a supervisor holds the lock.
+    pub fn supervised(&self) -> Result<bool, Error> {
+        is_held(&self.lock())
+    }
+}
+
+/// Makes a directory, and its parents, that only we may enter.
+pub fn private_dir(path: &Path) -> Result<(), Error> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|e| Error::io("create the directory", path, e))
+}
+
+/// A lock that lasts until this value is dropped or its process ends.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "holding the open file is holding the lock")] File);
+
+fn whole_file() -> libc::flock {
+    libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    }
+}
+
+fn open_lock(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+/// Takes the lock at `path`; `None` if another process has it.
+pub fn try_lock(path: &Path) -> Result<Option<Lock>, Error> {
+    let file = open_lock(path).map_err(|e| Error::io("open the lock", path, e))?;
+    match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole_file())) {
+        Ok(_) => Ok(Some(Lock(file))),
+        Err(nix::Error::EAGAIN | nix::Error::EACCES) => Ok(None),
+        Err(e) => Err(Error::system(format!("lock {}", path.display()), e)),
+    }
+}
+
+/// True if some process has the lock at `path`. Does not take it, not even for a moment.
+pub fn is_held(path: &Path) -> Result<bool, Error> {
+    // For reading only: closing a file that was open for writing wakes whoever watches the directory, ourselves included.
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(Error::io("open the lock", path, e)),
+    };
+    let mut wanted = whole_file();
+    fcntl(&file, FcntlArg::F_OFD_GETLK(&mut wanted))
+        .map_err(|e| Error::system(format!("ask for the lock {}", path.display()), e))?;
+    Ok(i32::from(wanted.l_type) != libc::F_UNLCK)
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
+    match std::fs::read(path) {
+        Ok(text) => serde_json::from_slice(&text)
+            .map(Some)
+            .map_err(|e| Error::Corrupt { path: path.to_owned(), source: e }),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io("read", path, e)),
+    }
+}
+
+/// Writes JSON through a temporary file, synced before it takes the name, so that no reader and no crash sees half.
+pub fn write_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), Error> {
+    let text = serde_json::to_vec_pretty(value)
+        .map_err(|e| Error::Other(format!("cannot write {} as JSON: {e}", path.display())))?;
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".tmp");
+    let tmp = path.with_file_name(name);
+    let write = || -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&tmp)?;
+        file.write_all(&text)?;
+        file.sync_data()?;
+        std::fs::rename(&tmp, path)
+    };
+    write().map_err(|e| Error::io("write", path, e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_seen_without_being_taken_and_ends_with_its_holder() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        assert!(!is_held(&path).unwrap());
+        let held = try_lock(&path).unwrap().unwrap();
+        assert!(is_held(&path).unwrap());
+        assert!(try_lock(&path).unwrap().is_none());
+        drop(held);
+        assert!(!is_held(&path).unwrap());
+        assert!(try_lock(&path).unwrap().is_some());
+    }
+}

@@ -1,0 +1,245 @@
+//! From what a runtime knows of a run to the Pod status a kubelet would write (prow-runtime §6.2 is what plank reads).
+
+use crate::build::Problem;
+use crate::build::env::ADDRESS;
+use crate::record::{ContainerRecord, ContainerState as Ran, PodRecord};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{
+    Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
+    ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+/// What containers wait for until init containers are done.
+const INITIALIZING: &str = "PodInitializing";
+/// What containers wait for otherwise.
+const CREATING: &str = "ContainerCreating";
+
+/// True for phases that never change again.
+pub fn terminal(pod: &Pod) -> bool {
+    matches!(phase(pod), Some("Succeeded" | "Failed"))
+}
+
+fn phase(pod: &Pod) -> Option<&str> {
+    pod.status.as_ref()?.phase.as_deref()
+}
+
+/// True if the API has it that something of this Pod has been started.
+pub fn was_started(pod: &Pod) -> bool {
+    let Some(status) = &pod.status else { return false };
+    let started =
+        |c: &ContainerStatus| c.state.as_ref().is_some_and(|s| s.running.is_some() || s.terminated.is_some());
+    status.phase.as_deref() == Some("Running")
+        || status
+            .init_container_statuses
+            .iter()
+            .flatten()
+            .chain(status.container_statuses.iter().flatten())
+            .any(started)
+}
+
+/// The status of a Pod that waits; `problem` says for what.
+pub fn waiting(pod: &Pod, problem: &Problem, now: Timestamp) -> PodStatus {
+    let record = blank(pod, now);
+    let mut status = of(pod, &record, now);
+    status.phase = Some("Pending".to_owned());
+    let inits = pod.spec.as_ref().and_then(|s| s.init_containers.as_ref()).is_some_and(|i| !i.is_empty());
+    let lists = [(&mut status.init_container_statuses, true), (&mut status.container_statuses, false)];
+    for (list, init) in lists {
+        for container in list.iter_mut().flatten() {
+            let about = problem.container.as_deref().is_none_or(|c| c == container.name);
+            let reason = match (about, problem.container.is_none()) {
+                // A volume's trouble is told by the event; kubelets show only that containers are not made yet.
+                (true, true) if inits && !init => INITIALIZING,
+                (true, true) => CREATING,
+                (true, false) => problem.reason,
+                (false, _) if inits && !init => INITIALIZING,
+                (false, _) => CREATING,
+            };
+            let message = (about && problem.container.is_some()).then(|| problem.message.clone());
+            container.state = Some(ContainerState {
+                waiting: Some(ContainerStateWaiting { reason: Some(reason.to_owned()), message }),
+                ..ContainerState::default()
+            });
+        }
+    }
+    status
+}
+
+/// The status of a Pod that the API believes started and of which this machine knows nothing any more.
+pub fn vanished(pod: &Pod, now: Timestamp) -> PodStatus {
+    let mut record = blank(pod, now);
+    let old = pod.status.clone().unwrap_or_default();
+    let known: Vec<ContainerStatus> = old
+        .init_container_statuses
+        .into_iter()
+        .flatten()
+        .chain(old.container_statuses.into_iter().flatten())
+        .collect();
+    for container in record.all_mut() {
+        let state = known.iter().find(|k| k.name == container.name).and_then(|k| k.state.as_ref());
+        if let Some(t) = state.and_then(|s| s.terminated.as_ref()) {
+            let time = |t: &Option<Time>| t.as_ref().map_or(now, |t| t.0);
+            container.state = Ran::Terminated {
+                exit_code: t.exit_code,
+                signal: t.signal,
+                reason: t.reason.clone().unwrap_or_default(),
+                message: t.message.clone(),
+                started_at: time(&t.started_at),
+                finished_at: time(&t.finished_at),
+            };
+        } else if let Some(r) = state.and_then(|s| s.running.as_ref()) {
+            container.state = Ran::Running { started_at: r.started_at.as_ref().map_or(now, |t| t.0) };
+        }
+    }
+    record.close_as_lost(
+        now,
+        "nothing is left of this Pod on its node: its data directory was emptied or replaced",
+    );
+    of(pod, &record, now)
+}
+
+fn blank(pod: &Pod, now: Timestamp) -> PodRecord {
+    let names = |list: &[Container]| list.iter().map(|c| ContainerRecord::waiting(&c.name)).collect();
+    let spec = pod.spec.clone().unwrap_or_default();
+    PodRecord {
+        supervisor_pid: 0,
+        started_at: now,
+        init_containers: names(spec.init_containers.as_deref().unwrap_or_default()),
+        containers: names(&spec.containers),
+        termination: None,
+        ended: None,
+        notices: Vec::new(),
+    }
+}
+
+/// The status of a Pod that runs or ran. Starts from the Pod's present status, so what others wrote there stays.
+pub fn of(pod: &Pod, record: &PodRecord, now: Timestamp) -> PodStatus {
+    let mut status = pod.status.clone().unwrap_or_default();
+    let spec = pod.spec.clone().unwrap_or_default();
+    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+    let inits = spec.init_containers.unwrap_or_default();
+    let initialized = record.init_containers.iter().all(ContainerRecord::succeeded);
+    let all_running = record.containers.iter().all(|c| matches!(c.state, Ran::Running { .. }));
+
+    status.phase = Some(phase_of(record).to_owned());
+    if let Some(ended) = &record.ended {
+        status.reason.clone_from(&ended.cause.reason);
+        status.message.clone_from(&ended.cause.message);
+    }
+    status.start_time.get_or_insert(Time(seconds(record.started_at)));
+    status.host_ip = Some(ADDRESS.to_owned());
+    status.host_ips = Some(vec![HostIP { ip: ADDRESS.to_owned() }]);
+    if record.all().any(|c| !matches!(c.state, Ran::Waiting)) {
+        status.pod_ip = Some(ADDRESS.to_owned());
+        status.pod_ips = Some(vec![PodIP { ip: ADDRESS.to_owned() }]);
+    }
+    let waits = if inits.is_empty() { CREATING } else { INITIALIZING };
+    let list = |specs: &[Container], records: &[ContainerRecord], init: bool| {
+        let statuses =
+            specs.iter().zip(records).map(|(s, r)| container_status(s, r, uid, waits, init)).collect();
+        (!specs.is_empty()).then_some(statuses)
+    };
+    status.init_container_statuses = list(&inits, &record.init_containers, true);
+    status.container_statuses = list(&spec.containers, &record.containers, false);
+
+    let mut set = |kind: &str, truth: bool, reason: Option<&str>| {
+        condition(status.conditions.get_or_insert_default(), kind, truth, reason, None, now);
+    };
+    set("PodScheduled", true, None);
+    let over = record.ended.as_ref();
+    let completed = over.is_some_and(|e| e.succeeded);
+    set("Initialized", initialized, (!initialized).then_some("ContainersNotInitialized"));
+    let unready = match over {
+        Some(_) if completed => "PodCompleted",
+        Some(_) => "PodFailed",
+        None => "ContainersNotReady",
+    };
+    let ready = all_running && over.is_none();
+    for kind in ["ContainersReady", "Ready"] {
+        set(kind, ready, (!ready).then_some(unready));
+    }
+    status
+}
+
+fn phase_of(record: &PodRecord) -> &'static str {
+    match &record.ended {
+        Some(ended) if ended.succeeded => "Succeeded",
+        Some(_) => "Failed",
+        None if record.containers.iter().any(|c| !matches!(c.state, Ran::Waiting)) => "Running",
+        None => "Pending",
+    }
+}
+
+/// Sets a condition; the time of its last transition moves only if its truth does.
+pub fn condition(
+    conditions: &mut Vec<PodCondition>,
+    kind: &str,
+    truth: bool,
+    reason: Option<&str>,
+    message: Option<&str>,
+    now: Timestamp,
+) {
+    let truth = if truth { "True" } else { "False" };
+    let index = conditions.iter().position(|c| c.type_ == kind).unwrap_or_else(|| {
+        conditions.push(PodCondition { type_: kind.to_owned(), ..PodCondition::default() });
+        conditions.len() - 1
+    });
+    let condition = &mut conditions[index];
+    if condition.status != truth || condition.last_transition_time.is_none() {
+        truth.clone_into(&mut condition.status);
+        condition.last_transition_time = Some(Time(seconds(now)));
+    }
+    condition.reason = reason.map(str::to_owned);
+    condition.message = message.map(str::to_owned);
+}
+
+/// Kubernetes' times have whole seconds; with more, what we write would not be what we read back.
+fn seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+fn container_status(
+    spec: &Container,
+    record: &ContainerRecord,
+    uid: &str,
+    waits: &str,
+    init: bool,
+) -> ContainerStatus {
+    let id = format!("process://{uid}/{}", record.name);
+    let mut state = ContainerState::default();
+    let (mut ready, mut started, mut container_id) = (false, false, Some(id.clone()));
+    match &record.state {
+        Ran::Waiting => {
+            container_id = None;
+            state.waiting = Some(ContainerStateWaiting { reason: Some(waits.to_owned()), message: None });
+        }
+        Ran::Running { started_at } => {
+            ready = !init;
+            started = true;
+            state.running = Some(ContainerStateRunning { started_at: Some(Time(seconds(*started_at))) });
+        }
+        Ran::Terminated { exit_code, signal, reason, message, started_at, finished_at } => {
+            ready = init && *exit_code == 0;
+            state.terminated = Some(ContainerStateTerminated {
+                exit_code: *exit_code,
+                signal: *signal,
+                reason: Some(reason.clone()),
+                message: message.clone(),
+                started_at: Some(Time(seconds(*started_at))),
+                finished_at: Some(Time(seconds(*finished_at))),
+                container_id: Some(id),
+            });
+        }
+    }
+    ContainerStatus {
+        name: record.name.clone(),
+        image: spec.image.clone().unwrap_or_default(),
+        container_id,
+        ready,
+        started: Some(started),
+        state: Some(state),
+        last_state: Some(ContainerState::default()),
+        ..ContainerStatus::default()
+    }
+}
