@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use prow_apiserver::{ApiServer, Options, load_or_create_token, write_kubeconfig};
+use prow_apiserver::{ApiServer, Credentials, Options};
 use tokio_util::sync::CancellationToken;
 
 #[tokio::main]
@@ -16,10 +16,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         None => 0,
     };
     let server = ApiServer::open(&dir, Options::default())?;
-    let token = load_or_create_token(&dir)?;
+    let credentials = Credentials::load_or_create(&dir)?;
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
-    let path = write_kubeconfig(&dir, listener.local_addr()?, &token)?;
+    let path = credentials.write_kubeconfig(&dir, listener.local_addr()?)?;
     println!("{}", path.display());
-    server.serve(listener, token, CancellationToken::new()).await?;
+    server.serve(listener, credentials, CancellationToken::new()).await?;
     Ok(())
 }

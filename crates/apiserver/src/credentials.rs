@@ -1,51 +1,129 @@
-//! The token of the socket and the kubeconfig that carries it: files that only their owner may read.
+//! Who may use the socket: a token, the certificate under which the server is known, and the kubeconfig with both.
+//!
+//! kubectl sends a token over TLS only, so the socket speaks TLS even on loopback. The certificate is its own
+//! issuer; the kubeconfig carries it, and nothing else trusts it. All files may be read by their owner only.
 
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use prow_api::secret::Secret;
 use rand::Rng;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::Error;
 
 const TOKEN_FILE: &str = "apiserver.token";
+const IDENTITY_FILE: &str = "apiserver.pem";
 const KUBECONFIG_FILE: &str = "kubeconfig";
+/// The names under which the server can be reached: loopback only.
+const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
-/// The token kept in `dir`, made at first use, so that kubeconfigs outlive a restart.
-pub fn load_or_create_token(dir: &Path) -> Result<Secret, Error> {
-    let path = dir.join(TOKEN_FILE);
-    match fs::read_to_string(&path) {
-        Ok(text) if !text.trim().is_empty() => return Ok(Secret::new(text.trim())),
-        Ok(_) => return Err(Error::Token { path }),
-        Err(e) if e.kind() == ErrorKind::InvalidData => return Err(Error::Token { path }),
-        Err(e) if e.kind() == ErrorKind::NotFound => {}
-        Err(source) => return Err(Error::File { what: "read", path, source }),
+/// What the socket needs and its clients have to know. Kept in a directory, so that kubeconfigs outlive a restart.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    token: Secret,
+    /// Certificate and private key, PEM.
+    identity: Secret,
+}
+
+impl Credentials {
+    /// The credentials kept in `dir`, made at first use.
+    pub fn load_or_create(dir: &Path) -> Result<Credentials, Error> {
+        fs::create_dir_all(dir).map_err(|source| Error::File {
+            what: "make",
+            path: dir.to_owned(),
+            source,
+        })?;
+        let token = load_or_create(&dir.join(TOKEN_FILE), |_| Ok(new_token()))?;
+        let identity = load_or_create(&dir.join(IDENTITY_FILE), new_identity)?;
+        let credentials = Credentials { token, identity };
+        credentials.tls().map_err(|why| Error::Identity { path: dir.join(IDENTITY_FILE), why })?;
+        Ok(credentials)
     }
+
+    /// The bearer token.
+    pub fn token(&self) -> &Secret {
+        &self.token
+    }
+
+    /// A kubeconfig for kubectl, with the one context `prow`. It contains the token.
+    pub fn kubeconfig(&self, addr: SocketAddr) -> String {
+        // A JSON string is a YAML string too, whatever is in it.
+        let token = serde_json::Value::from(self.token.expose_str().unwrap_or_default());
+        let authority = STANDARD.encode(certificate_part(self.identity.expose_str().unwrap_or_default()));
+        format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: prow\nclusters:\n- name: prow\n  cluster:\n    server: \
+             https://{addr}\n    certificate-authority-data: {authority}\nusers:\n- name: prow\n  user:\n    token: \
+             {token}\ncontexts:\n- name: prow\n  context:\n    cluster: prow\n    user: prow\n    namespace: default\n"
+        )
+    }
+
+    /// Writes the kubeconfig into `dir`, readable by its owner only; gives its path.
+    pub fn write_kubeconfig(&self, dir: &Path, addr: SocketAddr) -> Result<PathBuf, Error> {
+        let path = dir.join(KUBECONFIG_FILE);
+        write_private(&path, self.kubeconfig(addr).as_bytes())?;
+        Ok(path)
+    }
+
+    /// The server's side of TLS.
+    pub(crate) fn tls(&self) -> Result<ServerConfig, String> {
+        let pem = self.identity.expose();
+        let certificate = CertificateDer::from_pem_slice(pem).map_err(|e| format!("no certificate: {e}"))?;
+        let key = PrivateKeyDer::from_pem_slice(pem).map_err(|e| format!("no private key: {e}"))?;
+        let mut config =
+            ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                .with_safe_default_protocol_versions()
+                .map_err(|e| e.to_string())?
+                .with_no_client_auth()
+                .with_single_cert(vec![certificate], key)
+                .map_err(|e| e.to_string())?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(config)
+    }
+}
+
+/// The certificate of a PEM text that has the key behind it.
+fn certificate_part(pem: &str) -> &str {
+    const END: &str = "-----END CERTIFICATE-----\n";
+    pem.find(END).map_or("", |at| &pem[..at + END.len()])
+}
+
+fn new_token() -> String {
     let bytes: [u8; 32] = rand::rng().random();
-    let token: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-    write_private(&path, token.as_bytes())?;
-    Ok(Secret::new(token))
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// A kubeconfig for kubectl, with the one context `prow`. It contains the token.
-pub fn kubeconfig(addr: SocketAddr, token: &Secret) -> String {
-    // A JSON string is a YAML string too, whatever is in it.
-    let token = serde_json::Value::from(token.expose_str().unwrap_or_default());
-    format!(
-        "apiVersion: v1\nkind: Config\ncurrent-context: prow\nclusters:\n- name: prow\n  cluster:\n    server: \
-         http://{addr}\nusers:\n- name: prow\n  user:\n    token: {token}\ncontexts:\n- name: prow\n  context:\n    \
-         cluster: prow\n    user: prow\n    namespace: default\n"
-    )
+fn new_identity(path: &Path) -> Result<String, Error> {
+    let make = || -> Result<String, rcgen::Error> {
+        let key = rcgen::KeyPair::generate()?;
+        let mut params = rcgen::CertificateParams::new(NAMES.map(str::to_owned).to_vec())?;
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(rcgen::DnType::CommonName, "prow embedded API server");
+        let certificate = params.self_signed(&key)?;
+        Ok(format!("{}{}", certificate.pem().replace("\r\n", "\n"), key.serialize_pem()))
+    };
+    make().map_err(|e| Error::Identity { path: path.to_owned(), why: e.to_string() })
 }
 
-/// Writes the kubeconfig into `dir`, readable by its owner only; gives its path.
-pub fn write_kubeconfig(dir: &Path, addr: SocketAddr, token: &Secret) -> Result<PathBuf, Error> {
-    let path = dir.join(KUBECONFIG_FILE);
-    write_private(&path, kubeconfig(addr, token).as_bytes())?;
-    Ok(path)
+fn load_or_create(path: &Path, make: impl FnOnce(&Path) -> Result<String, Error>) -> Result<Secret, Error> {
+    match fs::read_to_string(path) {
+        Ok(text) if !text.trim().is_empty() => return Ok(Secret::new(text.trim_end())),
+        Ok(_) => return Err(Error::Token { path: path.to_owned() }),
+        Err(e) if e.kind() == ErrorKind::InvalidData => return Err(Error::Token { path: path.to_owned() }),
+        Err(e) if e.kind() == ErrorKind::NotFound => {}
+        Err(source) => return Err(Error::File { what: "read", path: path.to_owned(), source }),
+    }
+    let made = make(path)?;
+    write_private(path, made.as_bytes())?;
+    Ok(Secret::new(made.trim_end()))
 }
 
 /// Replaces a file as a whole, mode 0600 from its first byte on.
@@ -70,19 +148,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_token_stays_and_its_files_are_private() {
+    fn the_credentials_stay_and_their_files_are_private() {
         let dir = tempfile::tempdir().unwrap();
-        let first = load_or_create_token(dir.path()).unwrap();
-        assert_eq!(first.expose().len(), 64);
-        assert_eq!(load_or_create_token(dir.path()).unwrap(), first);
-        let path = write_kubeconfig(dir.path(), "127.0.0.1:7".parse().unwrap(), &first).unwrap();
-        for file in [path.clone(), dir.path().join(TOKEN_FILE)] {
+        let first = Credentials::load_or_create(dir.path()).unwrap();
+        assert_eq!(first.token().expose().len(), 64);
+        let again = Credentials::load_or_create(dir.path()).unwrap();
+        assert!(again.token == first.token && again.identity == first.identity);
+        let path = first.write_kubeconfig(dir.path(), "127.0.0.1:7".parse().unwrap()).unwrap();
+        for file in [path.clone(), dir.path().join(TOKEN_FILE), dir.path().join(IDENTITY_FILE)] {
             assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
         }
         let text = fs::read_to_string(path).unwrap();
-        assert!(text.contains("server: http://127.0.0.1:7\n"));
-        assert!(text.contains(first.expose_str().unwrap()));
+        assert!(text.contains("server: https://127.0.0.1:7\n"));
+        assert!(text.contains(first.token().expose_str().unwrap()));
+        assert!(!certificate_part(first.identity.expose_str().unwrap()).contains("PRIVATE"));
+        assert!(!format!("{first:?}").contains(first.token().expose_str().unwrap()));
+    }
+
+    #[test]
+    fn spoilt_files_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        Credentials::load_or_create(dir.path()).unwrap();
+        fs::write(dir.path().join(IDENTITY_FILE), "nonsense").unwrap();
+        let e = Credentials::load_or_create(dir.path()).unwrap_err();
+        assert!(matches!(e, Error::Identity { .. }) && e.to_string().contains(IDENTITY_FILE), "{e}");
         fs::write(dir.path().join(TOKEN_FILE), "\n").unwrap();
-        assert!(matches!(load_or_create_token(dir.path()), Err(Error::Token { .. })));
+        assert!(matches!(Credentials::load_or_create(dir.path()), Err(Error::Token { .. })));
     }
 }

@@ -39,11 +39,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use parking_lot::RwLock;
-use prow_api::secret::Secret;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-pub use credentials::{kubeconfig, load_or_create_token, write_kubeconfig};
+pub use credentials::Credentials;
 pub use logs::{LogError, LogOptions, PodLogs};
 pub use store::{FILE_NAME, StoreError};
 
@@ -96,25 +95,36 @@ pub enum Error {
         /// The refusal.
         why: String,
     },
-    /// A file of credentials cannot be read or written.
+    /// A file or directory of credentials cannot be read or written.
     #[error("cannot {what} {}: {source}", path.display())]
     File {
-        /// `read`, `write`.
+        /// `read`, `write`, `make`.
         what: &'static str,
         /// The file.
         path: PathBuf,
         /// The system's reason.
         source: std::io::Error,
     },
-    /// The token file holds no usable token.
-    #[error("the token file {} is empty or not text; delete it to have a new one made", path.display())]
+    /// A file of credentials has nothing usable in it.
+    #[error("{} is empty or not text; delete it to have a new one made", path.display())]
     Token {
         /// The file.
         path: PathBuf,
     },
-    /// The token is empty, which would let everybody in.
-    #[error("refusing to serve the Kubernetes API with an empty token")]
-    EmptyToken,
+    /// The server's certificate cannot be made or used.
+    #[error("the API server's certificate {} cannot be used: {why}; delete it to have a new one made", path.display())]
+    Identity {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The socket is open to others than this machine.
+    #[error("refusing to serve the Kubernetes API on {0}, which is not a loopback address")]
+    NotLoopback(std::net::SocketAddr),
+    /// The socket does not work.
+    #[error("the API server's socket does not work: {0}")]
+    Socket(std::io::Error),
 }
 
 /// The server. Clones share the store.
@@ -173,15 +183,15 @@ impl ApiServer {
             .map_err(|e| Error::Write { what: format!("make the namespace {name:?}"), why: e.to_string() })
     }
 
-    /// Serves the API on a socket to those who send `Authorization: Bearer TOKEN`, until `shutdown`. Ends open
-    /// watches then and waits a moment for requests under way.
+    /// Serves the API over TLS on a loopback socket to those who send `Authorization: Bearer TOKEN`, until
+    /// `shutdown`. Ends open watches then and waits a moment for requests under way.
     pub async fn serve(
         &self,
         listener: tokio::net::TcpListener,
-        token: Secret,
+        credentials: Credentials,
         shutdown: CancellationToken,
     ) -> Result<(), Error> {
-        serve::serve(self.clone(), listener, token, shutdown).await
+        serve::serve(self.clone(), listener, credentials, shutdown).await
     }
 
     fn now(&self) -> Timestamp {

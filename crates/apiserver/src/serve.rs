@@ -1,5 +1,6 @@
-//! The socket: the router behind a bearer token, over HTTP/1.1 and HTTP/2.
+//! The socket: the router behind TLS and a bearer token, over HTTP/1.1 and HTTP/2.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -12,13 +13,16 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use prow_api::secret::Secret;
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::status::ApiError;
-use crate::{ApiServer, Error, handlers};
+use crate::{ApiServer, Credentials, Error, handlers};
 
 /// How long requests under way may take to end at shutdown.
 const LAST_REQUESTS: Duration = Duration::from_secs(5);
+/// How long a client may take to agree on TLS.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Pause after a failed accept, which usually means that there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -26,12 +30,16 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub async fn serve(
     server: ApiServer,
     listener: TcpListener,
-    token: Secret,
+    credentials: Credentials,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    if token.is_empty() {
-        return Err(Error::EmptyToken);
+    let at = listener.local_addr().map_err(Error::Socket)?;
+    if !at.ip().is_loopback() {
+        return Err(Error::NotLoopback(at));
     }
+    let tls = credentials.tls().map_err(|why| Error::Identity { path: "in memory".into(), why })?;
+    let tls = TlsAcceptor::from(Arc::new(tls));
+    let token = credentials.token().clone();
     let router =
         handlers::router(server, shutdown.clone()).layer(middleware::from_fn_with_state(token, authenticate));
     let service = TowerToHyperService::new(router);
@@ -50,8 +58,19 @@ pub async fn serve(
             }
         };
         let watcher = graceful.watcher();
-        let service = service.clone();
+        let (service, tls) = (service.clone(), tls.clone());
         tokio::spawn(async move {
+            let stream = match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(e)) => {
+                    tracing::debug!(error = %e, %peer, "a client did not agree on TLS");
+                    return;
+                }
+                Err(_) => {
+                    tracing::debug!(%peer, "a client took too long to agree on TLS");
+                    return;
+                }
+            };
             let builder = auto::Builder::new(TokioExecutor::new());
             let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
             if let Err(e) = watcher.watch(connection).await {
