@@ -1,5 +1,8 @@
 //! Lists and watches: selectors, pages, versions, resumption, compaction, bookmarks, tables.
 
+// Helpers of tests may panic like tests.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use axum::body::Body;

@@ -1,5 +1,8 @@
 //! Create, get, update, patch and delete, with the answers that Kubernetes gives.
 
+// Helpers of tests may panic like tests.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use common::{JOBS, MAPS, PODS, World, map, pod, prowjob};

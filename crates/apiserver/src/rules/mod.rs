@@ -3,6 +3,7 @@
 //! Pure functions of the old object, the new object and the time; ids come in as arguments.
 
 mod pods;
+mod prowjob;
 mod schema;
 
 use base64::Engine;
@@ -159,7 +160,7 @@ fn keep(mut new: Value, old: &Value, kept: impl Fn(&str) -> bool) -> Value {
 fn finish(resource: &Resource, object: &mut Value, causes: &mut Vec<Cause>) -> Result<Vec<String>, ApiError> {
     let mut pruned = Vec::new();
     if resource.is_prowjobs() {
-        let findings = schema::prune_and_check(object);
+        let findings = prowjob::prune_and_check(object);
         causes.extend(findings.causes);
         pruned = findings.pruned;
     } else {
