@@ -88,6 +88,31 @@ pub struct Brancher {
     pub skip_branches_re: Option<GoRegex>,
 }
 
+impl Brancher {
+    /// Whether a job with this filter is for a branch.
+    pub fn runs_on(&self, branch: &str) -> bool {
+        if self.skip_branches_re.as_ref().is_some_and(|re| re.is_match(branch)) {
+            return false;
+        }
+        self.branches_re.as_ref().is_none_or(|re| re.is_match(branch))
+    }
+
+    /// Whether some branch is in both filters, as far as validation tells (§5.6): two lists of branches are
+    /// compared as texts.
+    pub fn intersects(&self, other: &Brancher) -> bool {
+        let all = |b: &Brancher| b.branches.is_empty() && b.skip_branches.is_empty();
+        if all(self) || all(other) {
+            return true;
+        }
+        match (self.branches.is_empty(), other.branches.is_empty()) {
+            (false, false) => self.branches.iter().any(|b| other.branches.contains(b)),
+            (false, true) => self.branches.iter().any(|b| other.runs_on(b)),
+            (true, false) => other.branches.iter().any(|b| self.runs_on(b)),
+            (true, true) => true,
+        }
+    }
+}
+
 /// Which changed files a job is for (§5.5). At most one is set.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ChangeMatcher {
@@ -197,4 +222,43 @@ pub struct Jobs {
     pub periodics: Vec<Periodic>,
     /// All presets.
     pub presets: Vec<Preset>,
+}
+
+impl Jobs {
+    /// Presubmits of a repository (`org/repo`, or a Gerrit identifier), in order.
+    pub fn presubmits_for(&self, repo: &str) -> &[Presubmit] {
+        self.presubmits.get(repo).map_or(&[], Vec::as_slice)
+    }
+
+    /// Postsubmits of a repository (`org/repo`, or a Gerrit identifier), in order.
+    pub fn postsubmits_for(&self, repo: &str) -> &[Postsubmit] {
+        self.postsubmits.get(repo).map_or(&[], Vec::as_slice)
+    }
+
+    /// How many jobs there are.
+    pub fn len(&self) -> usize {
+        self.presubmits.values().map(Vec::len).sum::<usize>()
+            + self.postsubmits.values().map(Vec::len).sum::<usize>()
+            + self.periodics.len()
+    }
+
+    /// No job at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A tenant default for the jobs that its filters match (§1.10).
+#[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct ProwJobDefaultEntry {
+    /// `org`, `org/repo`, `*` or empty; not a regular expression.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub repo: String,
+    /// Alias, `*` or empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub cluster: String,
+    /// What it sets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config: Option<ProwJobDefault>,
 }

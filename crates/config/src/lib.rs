@@ -1,4 +1,46 @@
 //! config.yaml, plugins.yaml and job files become one validated, immutable snapshot.
+//!
+//! ```text
+//!  files ──► goyaml (tape + serde) ──► prowconfig, plugins, jobfile (typed, unknown keys noted)
+//!                                             │
+//!              retired keys rewritten ────────┤
+//!                                             ▼
+//!                     defaults ──► presets ──► validation ──► Snapshot ──► Handle (watch) ──► components
+//! ```
+//!
+//! [`load`] is a function of the files alone: no clock, no network. [`Agent`] calls it again when files change
+//! and swaps whole, validated snapshots; a tree that does not load leaves the last good one in force.
 
+mod agent;
+pub mod cron;
+mod defaults;
+mod diagnostic;
+pub mod golden;
 pub mod goregex;
+mod gotemplate;
+mod goyaml;
+mod gozero;
+mod jobfile;
 pub mod jobs;
+mod load;
+pub mod plugins;
+mod presets;
+pub mod prowconfig;
+mod quantity;
+mod serde_util;
+mod snapshot;
+mod templatedata;
+mod validate;
+mod walk;
+
+pub use agent::{Agent, Handle};
+pub use cron::Schedule;
+pub use diagnostic::{Diagnostic, Kind, LoadErrors, Severity};
+pub use goregex::GoRegex;
+pub use gotemplate::{GoTemplate, TemplateError};
+pub use jobs::{Jobs, Periodic, Postsubmit, Presubmit};
+pub use load::{LoadOptions, load};
+pub use plugins::PluginConfig;
+pub use prowconfig::ProwConfig;
+pub use snapshot::Snapshot;
+pub use templatedata::template_data;

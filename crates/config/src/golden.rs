@@ -1,0 +1,115 @@
+//! Jobs back in the form of the reference implementation's records: one `{kind, repo, job}` a job, under the keys
+//! of the configuration file, after defaulting. `cargo xtask golden` writes them and `prow config jobs` shows them.
+
+use crate::jobs::{Brancher, ChangeMatcher, JobBase, Jobs};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+/// Members of one job; what is empty is left out, as in Go.
+struct Members(Map<String, Value>);
+
+impl Members {
+    fn put<T: Serialize>(&mut self, key: &str, value: &T) {
+        let value = serde_json::to_value(value).unwrap_or(Value::Null);
+        let empty = match &value {
+            Value::Null => true,
+            Value::Bool(b) => !b,
+            Value::Number(n) => n.as_i64() == Some(0),
+            Value::String(s) => s.is_empty(),
+            Value::Array(a) => a.is_empty(),
+            Value::Object(o) => o.is_empty(),
+        };
+        if !empty {
+            self.0.insert(key.to_owned(), value);
+        }
+    }
+
+    /// A pointer in Go: there when set, whatever its value.
+    fn put_some<T: Serialize>(&mut self, key: &str, value: Option<&T>) {
+        if let Some(value) = value {
+            self.0.insert(key.to_owned(), serde_json::to_value(value).unwrap_or(Value::Null));
+        }
+    }
+}
+
+fn base(job: &JobBase) -> Members {
+    let mut out = Members(Map::new());
+    out.put("name", &job.name);
+    out.put("labels", &job.labels);
+    out.put("annotations", &job.annotations);
+    out.put("max_concurrency", &job.max_concurrency);
+    out.put("agent", &job.agent);
+    out.put("cluster", &job.cluster);
+    out.put("namespace", &job.namespace);
+    out.put("error_on_eviction", &job.error_on_eviction);
+    out.put_some("spec", job.spec.as_deref());
+    out.put_some("pipeline_run_spec", job.pipeline_run_spec.as_ref());
+    out.put_some("tekton_pipeline_run_spec", job.tekton_pipeline_run_spec.as_ref());
+    out.put_some("reporter_config", job.reporter_config.as_ref());
+    out.put_some("rerun_auth_config", job.rerun_auth_config.as_ref());
+    out.put("hidden", &job.hidden);
+    out.put_some("prowjob_defaults", job.prowjob_defaults.as_ref());
+    out.put("job_queue_name", &job.job_queue_name);
+    out.put_some("decorate", job.decorate.as_ref());
+    out.put("path_alias", &job.path_alias);
+    out.put("clone_uri", &job.clone_uri);
+    out.put("skip_submodules", &job.skip_submodules);
+    out.put("clone_depth", &job.clone_depth);
+    out.put("skip_fetch_head", &job.skip_fetch_head);
+    out.put("extra_refs", &job.extra_refs);
+    out.put_some("decoration_config", job.decoration_config.as_deref());
+    out
+}
+
+fn filters(out: &mut Members, brancher: &Brancher, changes: &ChangeMatcher) {
+    out.put("branches", &brancher.branches);
+    out.put("skip_branches", &brancher.skip_branches);
+    out.put("run_if_changed", &changes.run_if_changed);
+    out.put("skip_if_only_changed", &changes.skip_if_only_changed);
+}
+
+/// A record for each job: presubmits and postsubmits by repository, then periodics.
+pub fn job_records(jobs: &Jobs) -> impl Iterator<Item = Value> + '_ {
+    let presubmits = jobs.presubmits.iter().flat_map(|(repo, list)| {
+        list.iter().map(move |job| {
+            let mut out = base(&job.base);
+            out.put_some("always_run", Some(&job.always_run));
+            out.put("optional", &job.optional);
+            out.put("trigger", &job.trigger);
+            out.put("rerun_command", &job.rerun_command);
+            out.put("run_before_merge", &job.run_before_merge);
+            filters(&mut out, &job.brancher, &job.changes);
+            out.put("context", &job.context);
+            out.put("skip_report", &job.skip_report);
+            out.put_some("jenkins_spec", job.jenkins_spec.as_ref());
+            json!({"kind": "presubmit", "repo": repo, "job": out.0})
+        })
+    });
+    let postsubmits = jobs.postsubmits.iter().flat_map(|(repo, list)| {
+        list.iter().map(move |job| {
+            let mut out = base(&job.base);
+            out.put_some("always_run", job.always_run.as_ref());
+            filters(&mut out, &job.brancher, &job.changes);
+            out.put("context", &job.context);
+            out.put("skip_report", &job.skip_report);
+            out.put_some("jenkins_spec", job.jenkins_spec.as_ref());
+            json!({"kind": "postsubmit", "repo": repo, "job": out.0})
+        })
+    });
+    let periodics = jobs.periodics.iter().map(|job| {
+        let mut out = base(&job.base);
+        out.put("interval", &job.interval);
+        out.put("minimum_interval", &job.minimum_interval);
+        out.put("cron", &job.cron);
+        out.put("tags", &job.tags);
+        if let Some(retry) = &job.retry {
+            let mut members = Members(Map::new());
+            members.put("run_all", &retry.run_all);
+            members.put("attempts", &retry.attempts);
+            members.put("interval", &retry.interval);
+            out.0.insert("retry".into(), Value::Object(members.0));
+        }
+        json!({"kind": "periodic", "job": out.0})
+    });
+    presubmits.chain(postsubmits).chain(periodics)
+}

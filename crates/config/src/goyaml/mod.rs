@@ -1,0 +1,252 @@
+//! YAML as Prow reads it (prow-config §0.1), with positions for every finding.
+//!
+//! A text becomes a [`Document`]; a [`Cursor`] walks it or decodes a part of it into a type. Decoding goes on after
+//! a value that does not fit: the value is noted, taken for null, and the rest is decoded, so that a person sees all
+//! errors at once.
+
+mod de;
+mod resolve;
+mod tape;
+
+#[cfg(test)]
+mod tests;
+
+use crate::diagnostic::{Diagnostic, Kind as Finding, did_you_mean};
+use de::{De, Decoding};
+use resolve::Scalar;
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::sync::Arc;
+use tape::{Kind, Tape};
+
+pub(crate) use tape::MAX_BYTES;
+
+/// Values that did not fit before decoding one part gives up.
+const MAX_ERRORS: usize = 50;
+
+/// The first document of a text.
+pub(crate) struct Document<'a> {
+    tape: Tape<'a>,
+}
+
+/// A place in a document.
+#[derive(Clone, Copy)]
+pub(crate) struct Cursor<'t, 'a> {
+    tape: &'t Tape<'a>,
+    node: u32,
+}
+
+/// What was found in one file.
+pub(crate) struct Findings {
+    /// The file.
+    pub file: Arc<str>,
+    /// In the order they were found.
+    pub list: Vec<Diagnostic>,
+    /// Keys that were reported, or are to be passed over.
+    seen: HashSet<u32>,
+}
+
+impl Findings {
+    pub(crate) fn new(file: Arc<str>) -> Findings {
+        Findings { file, list: Vec::new(), seen: HashSet::new() }
+    }
+
+    /// Notes something at a place.
+    pub(crate) fn note(&mut self, at: Cursor<'_, '_>, mut diagnostic: Diagnostic) {
+        let node = &at.tape.nodes[at.node as usize];
+        diagnostic = diagnostic.in_file(&self.file).at(node.line, node.column);
+        if diagnostic.key_path.is_empty() {
+            diagnostic.key_path = at.path();
+        }
+        self.list.push(diagnostic);
+    }
+
+    /// Never report this key as unknown.
+    pub(crate) fn pass_over(&mut self, key: Cursor<'_, '_>) {
+        self.seen.insert(key.node);
+    }
+}
+
+impl<'a> Document<'a> {
+    /// Reads a text; a syntax error becomes a finding.
+    pub(crate) fn parse(text: &'a str, findings: &mut Findings) -> Option<Document<'a>> {
+        match Tape::parse(text) {
+            Ok(tape) => Some(Document { tape }),
+            Err(error) => {
+                let diagnostic = Diagnostic::error(format!("this is not YAML: {}", error.message));
+                findings.list.push(diagnostic.in_file(&findings.file).at(error.line, error.column));
+                None
+            }
+        }
+    }
+
+    /// The top of the document; nothing if it is empty.
+    pub(crate) fn root(&self) -> Option<Cursor<'_, 'a>> {
+        (!self.tape.nodes.is_empty()).then_some(Cursor { tape: &self.tape, node: 0 })
+    }
+}
+
+/// An entry of a map.
+pub(crate) struct Entry<'t, 'a> {
+    pub key: Cow<'t, str>,
+    pub key_at: Cursor<'t, 'a>,
+    pub value: Cursor<'t, 'a>,
+}
+
+impl<'t, 'a> Cursor<'t, 'a> {
+    fn to(self, node: u32) -> Cursor<'t, 'a> {
+        Cursor { node, ..self }
+    }
+
+    /// Line, from 1.
+    pub(crate) fn line(self) -> u32 {
+        self.tape.nodes[self.node as usize].line
+    }
+
+    /// Keys from the top of the document.
+    pub(crate) fn path(self) -> String {
+        self.tape.path(self.node)
+    }
+
+    /// Null, or nothing at all.
+    pub(crate) fn is_null(self) -> bool {
+        matches!(de::scalar(self.tape, self.node), Ok(Some(Scalar::Null)))
+    }
+
+    /// A list.
+    pub(crate) fn is_list(self) -> bool {
+        matches!(de::target(self.tape, self.node).1.kind, Kind::Seq)
+    }
+
+    /// An anchor is on this node or below it: then it exists to be referred to.
+    pub(crate) fn holds_anchor(self) -> bool {
+        let end = self.tape.nodes[self.node as usize].end;
+        let first = self.tape.anchored.partition_point(|&n| n < self.node);
+        self.tape.anchored.get(first).is_some_and(|&n| n < end)
+    }
+
+    /// Entries of a map, merges applied; none for null. What is no map becomes a finding.
+    pub(crate) fn entries(self, findings: &mut Findings) -> Vec<Entry<'t, 'a>> {
+        let (_, node) = de::target(self.tape, self.node);
+        if !matches!(node.kind, Kind::Map) {
+            if !self.is_null() {
+                findings.note(self, Diagnostic::error("wants a map"));
+            }
+            return Vec::new();
+        }
+        match de::entries(self.tape, self.node) {
+            Ok(list) => list
+                .into_iter()
+                .map(|(key, value, key_node)| Entry { key, key_at: self.to(key_node), value: self.to(value) })
+                .collect(),
+            Err(error) => {
+                findings.note(self.to(error.node.unwrap_or(self.node)), Diagnostic::error(error.message));
+                Vec::new()
+            }
+        }
+    }
+
+    /// Items of a list; none for null. What is no list becomes a finding.
+    pub(crate) fn items(self, findings: &mut Findings) -> Vec<Cursor<'t, 'a>> {
+        let (index, node) = de::target(self.tape, self.node);
+        if !matches!(node.kind, Kind::Seq) {
+            if !self.is_null() {
+                findings.note(self, Diagnostic::error("wants a list"));
+            }
+            return Vec::new();
+        }
+        let mut out = Vec::new();
+        let mut item = index + 1;
+        while item < node.end {
+            out.push(self.to(item));
+            item = self.tape.nodes[item as usize].end;
+        }
+        out
+    }
+
+    /// The entry of a map under a key, exact case.
+    pub(crate) fn get(self, key: &str) -> Option<Entry<'t, 'a>> {
+        if !matches!(de::target(self.tape, self.node).1.kind, Kind::Map) {
+            return None;
+        }
+        let (key, value, key_node) =
+            de::entries(self.tape, self.node).ok()?.into_iter().find(|e| e.0 == key)?;
+        Some(Entry { key, key_at: self.to(key_node), value: self.to(value) })
+    }
+
+    /// Decodes this part into a type. The second value says whether everything fitted; if not, what did not is
+    /// zero in the first.
+    pub(crate) fn decode<T: serde::de::DeserializeOwned + Default>(
+        self,
+        coerce: bool,
+        findings: &mut Findings,
+    ) -> (T, bool) {
+        let mut decoding =
+            Decoding { tape: self.tape, coerce, poisoned: HashSet::new(), unknown: Vec::new().into() };
+        let result = loop {
+            decoding.unknown.borrow_mut().clear();
+            match T::deserialize(De { decoding: &decoding, node: self.node }) {
+                Ok(value) => break Some(value),
+                Err(error) => {
+                    let node = error.node.unwrap_or(self.node);
+                    findings.note(self.to(node), Diagnostic::error(error.message));
+                    if !decoding.poisoned.insert(node) || decoding.poisoned.len() >= MAX_ERRORS {
+                        break None;
+                    }
+                }
+            }
+        };
+        let clean = decoding.poisoned.is_empty() && result.is_some();
+        for unknown in decoding.unknown.take() {
+            self.note_unknown(unknown.key, unknown.fields.iter().copied(), findings);
+        }
+        (result.unwrap_or_default(), clean)
+    }
+
+    /// Notes a key that nothing reads, once for each place, with the key that was probably meant.
+    pub(crate) fn note_unknown<'f>(
+        self,
+        key: u32,
+        fields: impl IntoIterator<Item = &'f str>,
+        findings: &mut Findings,
+    ) {
+        if !findings.seen.insert(key) {
+            return;
+        }
+        let text = de::key_text(self.tape, key).unwrap_or_default();
+        let mut diagnostic = Diagnostic::warning("unknown key, it has no effect").kind(Finding::UnknownKey);
+        if let Some(meant) = did_you_mean(&text, fields) {
+            diagnostic = diagnostic.suggest(format!("did you mean {meant:?}?"));
+        }
+        findings.note(self.to(key), diagnostic);
+    }
+}
+
+impl<'t, 'a> Entry<'t, 'a> {
+    /// Notes this key as unknown.
+    pub(crate) fn note_unknown<'f>(
+        &self,
+        fields: impl IntoIterator<Item = &'f str>,
+        findings: &mut Findings,
+    ) {
+        self.key_at.note_unknown(self.key_at.node, fields, findings);
+    }
+}
+
+/// The text of a file: UTF-8, or UTF-16 with a byte-order mark.
+pub(crate) fn decode_text(bytes: Vec<u8>) -> Result<String, String> {
+    let wide = |little: bool| {
+        let units = bytes[2..].chunks_exact(2).map(|p| {
+            if little { u16::from_le_bytes([p[0], p[1]]) } else { u16::from_be_bytes([p[0], p[1]]) }
+        });
+        char::decode_utf16(units).collect::<Result<String, _>>().map_err(|e| format!("it is not UTF-16: {e}"))
+    };
+    match bytes.as_slice() {
+        [0xFF, 0xFE, ..] => wide(true),
+        [0xFE, 0xFF, ..] => wide(false),
+        [0xEF, 0xBB, 0xBF, ..] => {
+            String::from_utf8(bytes[3..].to_vec()).map_err(|e| format!("it is not UTF-8: {}", e.utf8_error()))
+        }
+        _ => String::from_utf8(bytes).map_err(|e| format!("it is not UTF-8: {}", e.utf8_error())),
+    }
+}

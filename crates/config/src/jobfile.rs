@@ -1,0 +1,285 @@
+//! Reading the jobs of one file (prow-config §5): every key of every kind of job in one flat structure, since a
+//! nested one would lose positions and the decoder's rules.
+
+use crate::diagnostic::{Diagnostic, Kind};
+use crate::goyaml::{Cursor, Findings};
+use crate::gozero;
+use crate::jobs::{Preset, Retry, Source};
+use crate::quantity;
+use k8s_openapi::api::core::v1::{EnvVar, PodSpec, Toleration, Volume, VolumeMount};
+use prow_api::decoration::DecorationConfig;
+use prow_api::prowjob::{
+    JenkinsSpec, ProwJobDefault, ReporterConfig, RerunAuthConfig, TektonPipelineRunSpec,
+};
+use prow_api::refs::Refs;
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A job as written.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawJob {
+    pub name: String,
+    pub labels: BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
+    pub max_concurrency: i64,
+    pub agent: String,
+    pub cluster: String,
+    pub namespace: Option<String>,
+    pub error_on_eviction: bool,
+    pub spec: Option<Box<PodSpec>>,
+    pub pipeline_run_spec: Option<Value>,
+    pub tekton_pipeline_run_spec: Option<TektonPipelineRunSpec>,
+    pub reporter_config: Option<ReporterConfig>,
+    pub rerun_auth_config: Option<RerunAuthConfig>,
+    pub hidden: bool,
+    pub prowjob_defaults: Option<ProwJobDefault>,
+    pub job_queue_name: String,
+    pub decorate: Option<bool>,
+    pub path_alias: String,
+    pub clone_uri: String,
+    pub skip_submodules: bool,
+    pub skip_fetch_head: bool,
+    pub clone_depth: i64,
+    pub extra_refs: Vec<Refs>,
+    pub decoration_config: Option<DecorationConfig>,
+    pub always_run: Option<bool>,
+    pub optional: bool,
+    pub trigger: String,
+    pub rerun_command: String,
+    pub run_before_merge: bool,
+    pub branches: Vec<String>,
+    pub skip_branches: Vec<String>,
+    pub run_if_changed: String,
+    pub skip_if_only_changed: String,
+    pub context: String,
+    pub skip_report: bool,
+    pub jenkins_spec: Option<JenkinsSpec>,
+    pub interval: String,
+    pub minimum_interval: String,
+    pub cron: String,
+    pub tags: Vec<String>,
+    pub retry: Option<RawRetry>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RawRetry {
+    run_all: bool,
+    attempts: i64,
+    interval: String,
+}
+
+impl From<RawRetry> for Retry {
+    fn from(raw: RawRetry) -> Retry {
+        Retry { run_all: raw.run_all, attempts: raw.attempts, interval: raw.interval }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct RawPreset {
+    labels: BTreeMap<String, String>,
+    env: Vec<EnvVar>,
+    volumes: Vec<Volume>,
+    #[serde(rename = "volumeMounts")]
+    volume_mounts: Vec<VolumeMount>,
+    tolerations: Vec<Toleration>,
+}
+
+/// Which list a job is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum JobKind {
+    Presubmit,
+    Postsubmit,
+    Periodic,
+}
+
+const REPO_KEYS: [&str; 7] = [
+    "branches",
+    "skip_branches",
+    "run_if_changed",
+    "skip_if_only_changed",
+    "context",
+    "skip_report",
+    "jenkins_spec",
+];
+const PRESUBMIT_KEYS: [&str; 5] = ["always_run", "optional", "trigger", "rerun_command", "run_before_merge"];
+const PERIODIC_KEYS: [&str; 5] = ["interval", "minimum_interval", "cron", "tags", "retry"];
+
+impl JobKind {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            JobKind::Presubmit => "presubmit",
+            JobKind::Postsubmit => "postsubmit",
+            JobKind::Periodic => "periodic",
+        }
+    }
+
+    /// Whether jobs of this kind read a key that some kind of job reads.
+    fn reads(self, key: &str) -> bool {
+        let known = |keys: &[&str]| keys.iter().any(|k| k.eq_ignore_ascii_case(key));
+        match self {
+            JobKind::Presubmit => !known(&PERIODIC_KEYS),
+            JobKind::Postsubmit => {
+                !known(&PERIODIC_KEYS) && (!known(&PRESUBMIT_KEYS) || key.eq_ignore_ascii_case("always_run"))
+            }
+            JobKind::Periodic => !known(&REPO_KEYS) && !known(&PRESUBMIT_KEYS),
+        }
+    }
+}
+
+/// A job as written, and where.
+#[derive(Debug, Clone)]
+pub(crate) struct WrittenJob {
+    pub raw: RawJob,
+    pub source: Source,
+    /// Position in its list of the file.
+    pub index: u32,
+    /// Everything fitted; if not, it was reported, and checking further would only repeat it.
+    pub clean: bool,
+}
+
+/// The jobs of one file.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct JobFile {
+    pub presets: Vec<(Preset, Source)>,
+    pub presubmits: Vec<(String, Vec<WrittenJob>)>,
+    pub postsubmits: Vec<(String, Vec<WrittenJob>)>,
+    pub periodics: Vec<WrittenJob>,
+    /// Honoured in config.yaml only.
+    pub decorate_all_jobs: bool,
+}
+
+/// Top-level keys of jobs.
+pub(crate) const JOB_KEYS: [&str; 6] =
+    ["presets", "presubmits", "postsubmits", "periodics", "decorate_all_jobs", "prow_ignored"];
+
+/// Reads one top-level entry of jobs; false if it is none. In job files, presets take numbers for texts.
+pub(crate) fn read_entry(
+    out: &mut JobFile,
+    key: &str,
+    value: Cursor<'_, '_>,
+    job_file: bool,
+    findings: &mut Findings,
+) -> bool {
+    match key {
+        "presets" => {
+            for item in value.items(findings) {
+                out.presets.push(preset(item, job_file, findings));
+            }
+        }
+        "presubmits" => by_repo(&mut out.presubmits, value, JobKind::Presubmit, findings),
+        "postsubmits" => by_repo(&mut out.postsubmits, value, JobKind::Postsubmit, findings),
+        "periodics" => out.periodics.extend(jobs(value, JobKind::Periodic, findings)),
+        "decorate_all_jobs" => out.decorate_all_jobs = value.decode(false, findings).0,
+        "prow_ignored" => {}
+        _ => return false,
+    }
+    true
+}
+
+/// Reads a job file. Keys that hold anchors exist for others to refer to and are passed over in silence.
+pub(crate) fn read(root: Cursor<'_, '_>, findings: &mut Findings) -> JobFile {
+    let mut out = JobFile::default();
+    for entry in root.entries(findings) {
+        let key = JOB_KEYS.iter().copied().find(|k| k.eq_ignore_ascii_case(&entry.key)).unwrap_or(&entry.key);
+        if !read_entry(&mut out, key, entry.value, true, findings) && !entry.value.holds_anchor() {
+            entry.note_unknown(JOB_KEYS, findings);
+        }
+    }
+    out
+}
+
+fn by_repo(
+    out: &mut Vec<(String, Vec<WrittenJob>)>,
+    value: Cursor<'_, '_>,
+    kind: JobKind,
+    findings: &mut Findings,
+) {
+    for entry in value.entries(findings) {
+        out.push((entry.key.into_owned(), jobs(entry.value, kind, findings)));
+    }
+}
+
+fn source(at: Cursor<'_, '_>, findings: &Findings) -> Source {
+    Source { file: findings.file.clone(), line: at.line() }
+}
+
+fn jobs(list: Cursor<'_, '_>, kind: JobKind, findings: &mut Findings) -> Vec<WrittenJob> {
+    let items = list.items(findings);
+    let mut out = Vec::with_capacity(items.len());
+    for (index, item) in items.into_iter().enumerate() {
+        out.push(job(item, kind, index as u32, findings));
+    }
+    out
+}
+
+fn job(at: Cursor<'_, '_>, kind: JobKind, index: u32, findings: &mut Findings) -> WrittenJob {
+    note_keys(at, kind, findings);
+    let (mut raw, mut clean): (RawJob, bool) = at.decode(false, findings);
+    let mut bad = Vec::new();
+    if let Some(spec) = &mut raw.spec {
+        gozero::pod(spec);
+        bad.extend(quantity::canonicalise_pod(spec));
+    }
+    if let Some(config) = &mut raw.decoration_config {
+        bad.extend(quantity::canonicalise_decoration(config));
+    }
+    for text in bad {
+        clean = false;
+        let message = format!("job {:?}: {text:?} is not a quantity such as 500m, 2 or 1.5Gi", raw.name);
+        findings.note(at, Diagnostic::error(message));
+    }
+    WrittenJob { raw, source: source(at, findings), index, clean }
+}
+
+/// Keys that this kind of job does not read, and those of older Prows.
+fn note_keys(at: Cursor<'_, '_>, kind: JobKind, findings: &mut Findings) {
+    for entry in at.entries(findings) {
+        if kind.reads(&entry.key) && entry.key != "run_after_success" {
+            continue;
+        }
+        findings.pass_over(entry.key_at);
+        let diagnostic = if entry.key == "run_after_success" {
+            Diagnostic::warning("jobs after jobs are gone, these never run")
+                .kind(Kind::Retired)
+                .suggest("write each as a job of its own")
+        } else {
+            Diagnostic::warning(format!("{}s do not read this key, it has no effect", kind.word()))
+                .kind(Kind::UnknownKey)
+        };
+        findings.note(entry.key_at, diagnostic);
+    }
+}
+
+fn preset(at: Cursor<'_, '_>, coerce: bool, findings: &mut Findings) -> (Preset, Source) {
+    let (mut raw, _): (RawPreset, bool) = at.decode(coerce, findings);
+    raw.env.iter_mut().for_each(gozero::env);
+    raw.volume_mounts.iter_mut().for_each(gozero::mount);
+    raw.volumes.iter_mut().for_each(gozero::volume);
+    raw.tolerations.iter_mut().for_each(gozero::toleration);
+    let mut carrier = PodSpec { volumes: Some(raw.volumes), ..PodSpec::default() };
+    for text in quantity::canonicalise_pod(&mut carrier) {
+        findings.note(at, Diagnostic::error(format!("{text:?} is not a quantity such as 500m, 2 or 1.5Gi")));
+    }
+    let preset = Preset {
+        labels: raw.labels,
+        env: raw.env,
+        volumes: carrier.volumes.unwrap_or_default(),
+        volume_mounts: raw.volume_mounts,
+        tolerations: raw.tolerations,
+    };
+    (preset, source(at, findings))
+}
+
+/// An empty source for jobs that are not from a file.
+pub(crate) fn place(job: &WrittenJob, kind: JobKind, repo: &str) -> (Arc<str>, u32, String) {
+    let path = match kind {
+        JobKind::Periodic => format!("periodics[{}]", job.index),
+        _ => format!("{}s[{repo:?}][{}]", kind.word(), job.index),
+    };
+    (job.source.file.clone(), job.source.line, path)
+}

@@ -1,0 +1,218 @@
+//! From files to a [`Snapshot`]: what to read, in which order (prow-config §4.0, §6).
+
+mod jobset;
+mod parallel;
+mod supplemental;
+
+use crate::diagnostic::{Diagnostic, Kind, LoadErrors, Severity};
+use crate::goyaml::{self, Cursor, Document, Findings};
+use crate::jobfile::{self, JobFile};
+use crate::plugins::{self, PluginConfig};
+use crate::prowconfig::{self, ProwConfig};
+use crate::snapshot::Snapshot;
+use crate::walk;
+use std::collections::HashSet;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What to load, in the words of the flags (§6.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// `--config-path`: config.yaml.
+    pub config_path: PathBuf,
+    /// `--job-config-path`: file or directory; absent means only the jobs of config.yaml.
+    pub job_config_path: Option<PathBuf>,
+    /// `--plugin-config`: plugins.yaml.
+    pub plugin_config: Option<PathBuf>,
+    /// `--supplemental-prow-config-dir`.
+    pub supplemental_prow_config_dirs: Vec<PathBuf>,
+    /// `--supplemental-prow-configs-filename-suffix`.
+    pub supplemental_prow_configs_suffix: String,
+    /// `--supplemental-plugin-config-dir`.
+    pub supplemental_plugin_config_dirs: Vec<PathBuf>,
+    /// `--supplemental-plugin-configs-filename-suffix`; empty turns them off.
+    pub supplemental_plugin_configs_suffix: String,
+    /// Unknown and retired keys are errors.
+    pub strict: bool,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        LoadOptions {
+            config_path: PathBuf::new(),
+            job_config_path: None,
+            plugin_config: None,
+            supplemental_prow_config_dirs: Vec::new(),
+            supplemental_prow_configs_suffix: "_prowconfig.yaml".into(),
+            supplemental_plugin_config_dirs: Vec::new(),
+            supplemental_plugin_configs_suffix: "_pluginconfig.yaml".into(),
+            strict: false,
+        }
+    }
+}
+
+/// Reads, merges, defaults and validates everything. Either a whole snapshot, or every error that was found.
+pub fn load(options: &LoadOptions) -> Result<Snapshot, LoadErrors> {
+    let mut found = Found { strict: options.strict, ..Found::default() };
+    let (mut prow, own_jobs) = read_config(options, &mut found);
+    supplemental::merge(&mut prow, options, &mut found);
+    read_version(options, &mut prow, &mut found);
+    let mut at_fault = Vec::new();
+    prowconfig::finish(&mut prow, &mut at_fault);
+    let config_file: Arc<str> = options.config_path.to_string_lossy().into();
+    found.take(at_fault.into_iter().map(|d| d.in_file(&config_file)).collect());
+    let files = read_jobs(options, own_jobs, &mut found);
+    let jobs = jobset::assemble(files, &prow, &mut found);
+    let plugins = read_plugins(options, &mut found);
+    found.result(Snapshot { prow, jobs, plugins, warnings: Vec::new() })
+}
+
+/// Findings of all files so far.
+#[derive(Default)]
+pub(crate) struct Found {
+    strict: bool,
+    errors: Vec<Diagnostic>,
+    warnings: Vec<Diagnostic>,
+}
+
+impl Found {
+    /// Takes up findings. Strictly, a key that nothing reads is an error.
+    pub(crate) fn take(&mut self, list: Vec<Diagnostic>) {
+        for mut diagnostic in list {
+            if self.strict && diagnostic.kind != Kind::Rule {
+                diagnostic.severity = Severity::Error;
+            }
+            match diagnostic.severity {
+                Severity::Error => self.errors.push(diagnostic),
+                Severity::Warning => self.warnings.push(diagnostic),
+            }
+        }
+    }
+
+    pub(crate) fn error(&mut self, diagnostic: Diagnostic) {
+        self.take(vec![diagnostic]);
+    }
+
+    fn result(mut self, snapshot: Snapshot) -> Result<Snapshot, LoadErrors> {
+        let mut seen = HashSet::new();
+        self.errors.retain(|e| seen.insert(e.to_string()));
+        if self.errors.is_empty() {
+            Ok(Snapshot { warnings: self.warnings, ..snapshot })
+        } else {
+            Err(LoadErrors { errors: self.errors, warnings: self.warnings })
+        }
+    }
+}
+
+/// A file's text: unpacked if it begins as gzip does, and `gunzip` allows it.
+pub(crate) fn read_text(path: &Path, gunzip: bool) -> Result<String, String> {
+    let bytes = std::fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    let bytes = if gunzip && bytes.starts_with(&[0x1f, 0x8b]) {
+        let mut out = Vec::new();
+        // One byte beyond the limit is enough to refuse a bomb later.
+        flate2::read::MultiGzDecoder::new(bytes.as_slice())
+            .take(goyaml::MAX_BYTES as u64 + 1)
+            .read_to_end(&mut out)
+            .map_err(|e| format!("cannot unpack {}: {e}", path.display()))?;
+        out
+    } else {
+        bytes
+    };
+    goyaml::decode_text(bytes).map_err(|e| format!("cannot read {}: {e}", path.display()))
+}
+
+/// Reads one file and hands its top to `read`; what goes wrong before is a finding.
+pub(crate) fn with_document<T: Default>(
+    path: &Path,
+    gunzip: bool,
+    findings: &mut Findings,
+    read: impl FnOnce(Cursor<'_, '_>, &mut Findings) -> T,
+) -> T {
+    match read_text(path, gunzip) {
+        Err(message) => {
+            findings.list.push(Diagnostic::error(message));
+            T::default()
+        }
+        Ok(text) => match Document::parse(&text, findings) {
+            Some(document) => document.root().map(|root| read(root, findings)).unwrap_or_default(),
+            None => T::default(),
+        },
+    }
+}
+
+fn read_config(options: &LoadOptions, found: &mut Found) -> (ProwConfig, JobFile) {
+    let path = &options.config_path;
+    let mut findings = Findings::new(path.to_string_lossy().into());
+    let out = if path.is_dir() {
+        let message = format!("{} is a directory; --config-path names the file", path.display());
+        findings.list.push(Diagnostic::error(message));
+        Default::default()
+    } else {
+        with_document(path, true, &mut findings, |root, findings| {
+            let mut jobs = JobFile::default();
+            for entry in root.entries(findings) {
+                if jobfile::read_entry(&mut jobs, &entry.key, entry.value, false, findings) {
+                    findings.pass_over(entry.key_at);
+                } else if entry.value.holds_anchor() {
+                    findings.pass_over(entry.key_at);
+                }
+            }
+            let retired = prowconfig::find_retired(root, findings);
+            let (mut prow, _): (ProwConfig, bool) = root.decode(false, findings);
+            retired.apply(&mut prow);
+            (prow, jobs)
+        })
+    };
+    found.take(findings.list);
+    out
+}
+
+/// A file VERSION beside config.yaml says which commit the configuration is, as config-updater writes it.
+fn read_version(options: &LoadOptions, prow: &mut ProwConfig, found: &mut Found) {
+    let path = options.config_path.with_file_name("VERSION");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => prow.config_version_sha = text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => found.error(Diagnostic::error(format!("cannot read {}: {error}", path.display()))),
+    }
+}
+
+/// Jobs of config.yaml first, then of the job files in walk order. Files are read by as many threads as there are
+/// processors.
+fn read_jobs(options: &LoadOptions, own: JobFile, found: &mut Found) -> Vec<JobFile> {
+    let mut files = vec![own];
+    let Some(root) = &options.job_config_path else { return files };
+    if !root.exists() {
+        found.error(Diagnostic::error(format!(
+            "{} does not exist; it is the job configuration",
+            root.display()
+        )));
+        return files;
+    }
+    let mut errors = Vec::new();
+    let paths = walk::job_files(root, &mut errors);
+    found.take(errors);
+    let read = parallel::map(&paths, |path| {
+        let mut findings = Findings::new(path.to_string_lossy().into());
+        let file = with_document(path, true, &mut findings, jobfile::read);
+        (file, findings.list)
+    });
+    for (file, findings) in read {
+        found.take(findings);
+        files.push(file);
+    }
+    files
+}
+
+fn read_plugins(options: &LoadOptions, found: &mut Found) -> PluginConfig {
+    let Some(path) = &options.plugin_config else { return PluginConfig::default() };
+    let mut findings = Findings::new(path.to_string_lossy().into());
+    let mut plugins = with_document(path, false, &mut findings, plugins::read);
+    found.take(findings.list);
+    let mut at_fault = Vec::new();
+    plugins::finish(&mut plugins, &mut at_fault);
+    let file: Arc<str> = path.to_string_lossy().into();
+    found.take(at_fault.into_iter().map(|d| d.in_file(&file)).collect());
+    plugins
+}

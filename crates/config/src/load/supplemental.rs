@@ -1,0 +1,173 @@
+//! Parts of config.yaml that live in files of their own (prow-config §6.4).
+
+use super::{Found, LoadOptions, with_document};
+use crate::diagnostic::Diagnostic;
+use crate::goyaml::Findings;
+use crate::prowconfig::{
+    BranchProtectionConfig, OrgMergeMethod, Policy, ProtectedRepo, ProwConfig, SlackReporter, TideQuery,
+};
+use crate::walk;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// All that a supplemental file may set.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Part {
+    #[serde(rename = "branch-protection")]
+    branch_protection: BranchProtectionConfig,
+    slack_reporter_configs: BTreeMap<String, SlackReporter>,
+    tide: TidePart,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct TidePart {
+    merge_method: BTreeMap<String, OrgMergeMethod>,
+    queries: Vec<TideQuery>,
+}
+
+const ALLOWED: [&str; 3] = ["branch-protection", "slack_reporter_configs", "tide"];
+/// Job keys in a supplemental file are passed over, as upstream does.
+const PASSED_OVER: [&str; 6] = crate::jobfile::JOB_KEYS;
+
+/// Reads the supplemental files and lays them into config.yaml; what is set twice is an error.
+pub(super) fn merge(prow: &mut ProwConfig, options: &LoadOptions, found: &mut Found) {
+    for directory in &options.supplemental_prow_config_dirs {
+        let files = match walk::suffixed_files(directory, &options.supplemental_prow_configs_suffix) {
+            Ok(files) => files,
+            Err(error) => {
+                let message = format!(
+                    "cannot list {}, which has supplemental configuration: {error}",
+                    directory.display()
+                );
+                found.error(Diagnostic::error(message));
+                continue;
+            }
+        };
+        for file in files {
+            let mut findings = Findings::new(file.to_string_lossy().into());
+            let part = with_document(&file, true, &mut findings, |root, findings| {
+                for entry in root.entries(findings) {
+                    let known = |list: &[&str]| list.iter().any(|k| k.eq_ignore_ascii_case(&entry.key));
+                    findings.pass_over(entry.key_at);
+                    if !known(&ALLOWED) && !known(&PASSED_OVER) && !entry.value.holds_anchor() {
+                        let message = format!(
+                            "supplemental files may set only {} and tide.queries, tide.merge_method",
+                            ALLOWED[..2].join(", ")
+                        );
+                        findings.note(entry.key_at, Diagnostic::error(message));
+                    }
+                }
+                if let Some(tide) = root.get("tide") {
+                    for entry in tide.value.entries(findings) {
+                        if entry.key != "queries" && entry.key != "merge_method" {
+                            findings.pass_over(entry.key_at);
+                            findings.note(
+                                entry.key_at,
+                                Diagnostic::error(
+                                    "supplemental files may set only queries and merge_method of tide",
+                                ),
+                            );
+                        }
+                    }
+                }
+                root.decode::<Part>(true, findings).0
+            });
+            let mut errors = Vec::new();
+            merge_part(prow, part, &mut errors);
+            findings.list.extend(errors.into_iter().map(|d| d.in_file(&findings.file)));
+            found.take(findings.list);
+        }
+    }
+}
+
+fn twice(key: String) -> Diagnostic {
+    Diagnostic::error("it is set in another file already").under(key)
+}
+
+fn merge_part(prow: &mut ProwConfig, part: Part, errors: &mut Vec<Diagnostic>) {
+    prow.tide.queries.extend(part.tide.queries);
+    for (key, method) in part.tide.merge_method {
+        if prow.tide.merge_method.contains_key(&key) {
+            errors.push(twice(format!("tide.merge_method[{key:?}]")));
+        } else {
+            prow.tide.merge_method.insert(key, method);
+        }
+    }
+    for (key, slack) in part.slack_reporter_configs {
+        if prow.slack_reporter_configs.contains_key(&key) {
+            errors.push(twice(format!("slack_reporter_configs[{key:?}]")));
+        } else {
+            prow.slack_reporter_configs.insert(key, slack);
+        }
+    }
+    protection(&mut prow.branch_protection, part.branch_protection, errors);
+}
+
+fn policy(to: &mut Policy, from: Policy, key: impl FnOnce() -> String, errors: &mut Vec<Diagnostic>) {
+    if from == Policy::default() {
+        return;
+    }
+    if *to == Policy::default() {
+        *to = from;
+    } else {
+        errors.push(twice(key()));
+    }
+}
+
+/// Maps are united; a switch, or the policy of a level, comes from one place.
+fn protection(
+    to: &mut BranchProtectionConfig,
+    mut from: BranchProtectionConfig,
+    errors: &mut Vec<Diagnostic>,
+) {
+    for (mine, theirs, key) in [
+        (&mut to.protect_tested_repos, from.protect_tested_repos.take(), "protect-tested-repos"),
+        (&mut to.allow_disabled_policies, from.allow_disabled_policies.take(), "allow_disabled_policies"),
+        (
+            &mut to.allow_disabled_job_policies,
+            from.allow_disabled_job_policies.take(),
+            "allow_disabled_job_policies",
+        ),
+        (
+            &mut to.protect_repos_with_optional_jobs,
+            from.protect_repos_with_optional_jobs.take(),
+            "protect_repos_with_optional_jobs",
+        ),
+    ] {
+        match (mine.is_some(), theirs.is_some()) {
+            (true, true) => errors.push(twice(format!("branch-protection.{key}"))),
+            (false, true) => *mine = theirs,
+            _ => {}
+        }
+    }
+    let mut root = to.policy();
+    policy(&mut root, from.policy(), || "branch-protection".into(), errors);
+    to.set_policy(root);
+    for (org, theirs) in from.orgs {
+        let at = format!("branch-protection.orgs[{org:?}]");
+        let mine = to.orgs.entry(org).or_default();
+        let mut own = mine.policy();
+        policy(&mut own, theirs.policy(), || at.clone(), errors);
+        mine.set_policy(own);
+        for (repo, theirs) in theirs.repos {
+            repository(
+                mine.repos.entry(repo.clone()).or_default(),
+                theirs,
+                &format!("{at}.repos[{repo:?}]"),
+                errors,
+            );
+        }
+    }
+}
+
+fn repository(to: &mut ProtectedRepo, from: ProtectedRepo, at: &str, errors: &mut Vec<Diagnostic>) {
+    let mut own = to.policy();
+    policy(&mut own, from.policy(), || at.to_owned(), errors);
+    to.set_policy(own);
+    for (branch, theirs) in from.branches {
+        let key = format!("{at}.branches[{branch:?}]");
+        policy(to.branches.entry(branch).or_default(), theirs, || key, errors);
+    }
+}

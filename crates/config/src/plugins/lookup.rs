@@ -1,0 +1,60 @@
+//! Questions that hook and plugins ask of plugins.yaml.
+
+use super::{Approve, ExternalPlugin, Lgtm, PluginConfig, Trigger};
+use serde_json::Value;
+
+/// The first entry that lists `org/repo`, else the first that lists `org` (§7.2).
+fn entry_for<'e, T>(
+    entries: &'e [T],
+    repos: impl Fn(&T) -> &[String],
+    org: &str,
+    repo: &str,
+) -> Option<&'e T> {
+    let full = format!("{org}/{repo}");
+    let listing = |wanted: &str| entries.iter().find(|e| repos(e).iter().any(|r| r == wanted));
+    listing(&full).or_else(|| listing(org))
+}
+
+impl PluginConfig {
+    /// Plugins of a repository: the org's unless the repository is excluded, then its own (§7.1).
+    pub fn enabled(&self, org: &str, repo: &str) -> Vec<&str> {
+        let mut names: Vec<&str> = Vec::new();
+        if let Some(of_org) = self.plugins.get(org).filter(|p| !p.excluded_repos.iter().any(|r| r == repo)) {
+            names.extend(of_org.plugins.iter().map(String::as_str));
+        }
+        if let Some(own) = self.plugins.get(&format!("{org}/{repo}")) {
+            names.extend(own.plugins.iter().map(String::as_str));
+        }
+        names
+    }
+
+    /// Settings of trigger for a repository; all zero when none are listed.
+    pub fn trigger_for(&self, org: &str, repo: &str) -> Trigger {
+        entry_for(&self.triggers, |t| &t.repos, org, repo).cloned().unwrap_or_default()
+    }
+
+    /// Settings of approve for a repository.
+    pub fn approve_for(&self, org: &str, repo: &str) -> Approve {
+        entry_for(&self.approve, |t| &t.repos, org, repo).cloned().unwrap_or_default()
+    }
+
+    /// Settings of lgtm for a repository.
+    pub fn lgtm_for(&self, org: &str, repo: &str) -> Lgtm {
+        entry_for(&self.lgtm, |t| &t.repos, org, repo).cloned().unwrap_or_default()
+    }
+
+    /// Other servers that want an event of this type from a repository: the org's, then its own.
+    pub fn external_plugins_for(&self, org: &str, repo: &str, event: &str) -> Vec<&ExternalPlugin> {
+        [org.to_owned(), format!("{org}/{repo}")]
+            .iter()
+            .filter_map(|key| self.external_plugins.get(key))
+            .flatten()
+            .filter(|p| p.events.is_empty() || p.events.iter().any(|e| e == event))
+            .collect()
+    }
+
+    /// A section of the file as generic values, as it was written.
+    pub fn raw(&self, section: &str) -> Option<&Value> {
+        self.document.get(section)
+    }
+}

@@ -1,0 +1,111 @@
+//! Laying presets into a job's Pod (prow-config §10).
+
+use crate::jobs::Preset;
+use k8s_openapi::api::core::v1::PodSpec;
+use std::collections::BTreeMap;
+
+/// Applies, in order, every preset whose labels are all on the job. The first clash ends it.
+pub(crate) fn apply(
+    presets: &[Preset],
+    labels: &BTreeMap<String, String>,
+    spec: &mut PodSpec,
+) -> Result<(), String> {
+    for preset in presets {
+        if preset.labels.iter().all(|(key, value)| labels.get(key) == Some(value)) {
+            merge(preset, spec).map_err(|e| format!("preset {}: {e}", name(preset)))?;
+        }
+    }
+    Ok(())
+}
+
+fn name(preset: &Preset) -> String {
+    let labels: Vec<String> = preset.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    if labels.is_empty() { "without labels".into() } else { labels.join(",") }
+}
+
+fn merge(preset: &Preset, spec: &mut PodSpec) -> Result<(), String> {
+    for toleration in &preset.tolerations {
+        if spec.tolerations.iter().flatten().any(|t| t == toleration) {
+            return Err("the Pod has this toleration already".into());
+        }
+        spec.tolerations.get_or_insert_default().push(toleration.clone());
+    }
+    for volume in &preset.volumes {
+        if spec.volumes.iter().flatten().any(|v| v.name == volume.name) {
+            return Err(format!("the Pod has a volume named {:?} already", volume.name));
+        }
+        spec.volumes.get_or_insert_default().push(volume.clone());
+    }
+    for container in &mut spec.containers {
+        for env in &preset.env {
+            if container.env.iter().flatten().any(|e| e.name == env.name) {
+                return Err(format!("a container sets the variable {:?} already", env.name));
+            }
+            container.env.get_or_insert_default().push(env.clone());
+        }
+        for mount in &preset.volume_mounts {
+            if container.volume_mounts.iter().flatten().any(|m| m.name == mount.name) {
+                return Err(format!("a container mounts the volume {:?} already", mount.name));
+            }
+            container.volume_mounts.get_or_insert_default().push(mount.clone());
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn preset(value: serde_json::Value) -> Preset {
+        Preset {
+            labels: serde_json::from_value(value["labels"].clone()).unwrap_or_default(),
+            env: serde_json::from_value(value["env"].clone()).unwrap_or_default(),
+            volumes: serde_json::from_value(value["volumes"].clone()).unwrap_or_default(),
+            volume_mounts: serde_json::from_value(value["mounts"].clone()).unwrap_or_default(),
+            tolerations: serde_json::from_value(value["tolerations"].clone()).unwrap_or_default(),
+        }
+    }
+
+    fn spec() -> PodSpec {
+        serde_json::from_value(json!({
+            "initContainers": [{"name": "i"}],
+            "containers": [{"name": "a", "env": [{"name": "OWN"}]}, {"name": "b"}]
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn matching_presets_go_into_every_regular_container_in_order() {
+        let presets = [
+            preset(json!({"env": [{"name": "ALL"}]})),
+            preset(
+                json!({"labels": {"p": "1"}, "env": [{"name": "P"}], "volumes": [{"name": "v"}], "mounts": [{"name": "v", "mountPath": "/v"}], "tolerations": [{"key": "k"}]}),
+            ),
+            preset(json!({"labels": {"p": "2"}, "env": [{"name": "NO"}]})),
+        ];
+        let mut spec = spec();
+        apply(&presets, &BTreeMap::from([("p".to_owned(), "1".to_owned())]), &mut spec).unwrap();
+        let env =
+            |c: usize| spec.containers[c].env.iter().flatten().map(|e| e.name.clone()).collect::<Vec<_>>();
+        assert_eq!(
+            (env(0), env(1)),
+            (vec!["OWN".into(), "ALL".into(), "P".into()], vec!["ALL".into(), "P".to_owned()])
+        );
+        assert!(spec.init_containers.as_ref().unwrap()[0].env.is_none());
+        assert_eq!(spec.volumes.unwrap().len() + spec.tolerations.unwrap().len(), 2);
+    }
+
+    #[test]
+    fn clashes_are_errors() {
+        for clashing in [
+            json!({"env": [{"name": "OWN"}]}),
+            json!({"volumes": [{"name": "v"}, {"name": "v"}]}),
+            json!({"mounts": [{"name": "v", "mountPath": "/1"}, {"name": "v", "mountPath": "/2"}]}),
+            json!({"tolerations": [{"key": "k"}, {"key": "k"}]}),
+        ] {
+            assert!(apply(&[preset(clashing.clone())], &BTreeMap::new(), &mut spec()).is_err(), "{clashing}");
+        }
+    }
+}

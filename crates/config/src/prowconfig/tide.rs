@@ -1,0 +1,386 @@
+//! `tide` (prow-config §4.15).
+
+use crate::gotemplate::GoTemplate;
+use crate::serde_util::{is_default, is_false, is_zero};
+use prow_api::K8sDuration;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Merging (§4.15).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tide {
+    /// 1m.
+    pub sync_period: K8sDuration,
+    /// `sync_period` unless set; always there after loading.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status_update_period: Option<K8sDuration>,
+    /// 20.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub max_goroutines: i64,
+    /// What to merge; similar ones are united and sorted at load.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub queries: Vec<TideQuery>,
+    /// By `org`, `org/repo` or `org/repo@branch` (§4.15.2).
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub merge_method: BTreeMap<String, OrgMergeMethod>,
+    /// By `org/repo` or `org`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub merge_commit_template: BTreeMap<String, MergeCommitTemplate>,
+    /// Old form of `target_urls['*']`; empty after loading.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub target_url: String,
+    /// Link of the status context, by `org/repo`, `org` or `*`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub target_urls: BTreeMap<String, String>,
+    /// Old form of `pr_status_base_urls['*']`; empty after loading.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub pr_status_base_url: String,
+    /// Base of the pull request dashboard.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub pr_status_base_urls: BTreeMap<String, String>,
+    /// Issues that block merging; empty disables.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub blocker_label: String,
+    /// Pull requests to squash.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub squash_label: String,
+    /// Pull requests to rebase.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub rebase_label: String,
+    /// Pull requests to merge.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub merge_label: String,
+    /// Which contexts count (§4.15.3).
+    #[serde(skip_serializing_if = "is_default")]
+    pub context_options: ContextPolicyOptions,
+    /// By `org/repo`, `org` or `*`; 0 is unlimited, -1 is no batches.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub batch_size_limit: BTreeMap<String, i64>,
+    /// By `org/repo`, `org` or `*`; true unless set.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub prioritize_existing_batches: BTreeMap<String, bool>,
+    /// By `org/repo`, `org` or `*`; permit unless set.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub github_merge_blocks_policy: BTreeMap<String, MergeBlocksPolicy>,
+    /// Earlier first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub priority: Vec<TidePriority>,
+    /// Explain all queries.
+    #[serde(skip_serializing_if = "is_false")]
+    pub display_all_tide_queries_in_status: bool,
+    /// Gerrit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gerrit: Option<TideGerrit>,
+}
+impl Default for Tide {
+    fn default() -> Self {
+        Tide {
+            sync_period: K8sDuration::from_secs(60),
+            status_update_period: None,
+            max_goroutines: 20,
+            queries: Vec::new(),
+            merge_method: BTreeMap::new(),
+            merge_commit_template: BTreeMap::new(),
+            target_url: String::new(),
+            target_urls: BTreeMap::new(),
+            pr_status_base_url: String::new(),
+            pr_status_base_urls: BTreeMap::new(),
+            blocker_label: String::new(),
+            squash_label: String::new(),
+            rebase_label: String::new(),
+            merge_label: String::new(),
+            context_options: ContextPolicyOptions::default(),
+            batch_size_limit: BTreeMap::new(),
+            prioritize_existing_batches: BTreeMap::new(),
+            github_merge_blocks_policy: BTreeMap::new(),
+            priority: Vec::new(),
+            display_all_tide_queries_in_status: false,
+            gerrit: None,
+        }
+    }
+}
+
+/// One search for pull requests (§4.15.1). Keys are camelCase.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TideQuery {
+    /// Login.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub author: String,
+    /// All of these; a comma inside makes alternatives.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+    /// None of these.
+    #[serde(rename = "missingLabels", skip_serializing_if = "Vec::is_empty")]
+    pub missing_labels: Vec<String>,
+    /// Not these.
+    #[serde(rename = "excludedBranches", skip_serializing_if = "Vec::is_empty")]
+    pub excluded_branches: Vec<String>,
+    /// Only these.
+    #[serde(rename = "includedBranches", skip_serializing_if = "Vec::is_empty")]
+    pub included_branches: Vec<String>,
+    /// Title.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub milestone: String,
+    /// GitHub's own approval.
+    #[serde(rename = "reviewApprovedRequired", skip_serializing_if = "is_false")]
+    pub review_approved_required: bool,
+    /// Whole organisations.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub orgs: Vec<String>,
+    /// `org/repo`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub repos: Vec<String>,
+    /// `org/repo` of listed organisations.
+    #[serde(rename = "excludedRepos", skip_serializing_if = "Vec::is_empty")]
+    pub excluded_repos: Vec<String>,
+}
+
+/// Text of merge commits, over the pull request.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MergeCommitTemplate {
+    /// First line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<GoTemplate>,
+    /// The rest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body: Option<GoTemplate>,
+}
+
+/// Pull requests to take first.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TidePriority {
+    /// All of these.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+}
+
+/// Gerrit.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TideGerrit {
+    /// What to merge.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub queries: Vec<super::GerritOrgConfig>,
+    /// 5.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub ratelimit: i64,
+}
+/// How a pull request is merged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MergeMethod {
+    /// A merge commit.
+    Merge,
+    /// One commit.
+    Squash,
+    /// Rebased commits.
+    Rebase,
+}
+
+/// What Tide does about merges that GitHub blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MergeBlocksPolicy {
+    /// As if nothing were blocked.
+    Ignore,
+    /// Try if the reason may go away.
+    Permit,
+    /// Never try.
+    Block,
+}
+
+/// `merge_method` of an org (or of `org/repo`, `org/repo@branch`): a method, or methods by repository.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum OrgMergeMethod {
+    /// One method.
+    Method(MergeMethod),
+    /// By repository or `*`.
+    Repos(BTreeMap<String, RepoMergeMethod>),
+}
+
+/// `merge_method` of a repository below its org: a method, or methods by branch pattern.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum RepoMergeMethod {
+    /// One method.
+    Method(MergeMethod),
+    /// By regular expression over branches.
+    Branches(BTreeMap<String, MergeMethod>),
+}
+
+/// Which contexts count (§4.15.3). Keys are hyphenated.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ContextPolicy {
+    /// Unlisted contexts are optional.
+    #[serde(rename = "skip-unknown-contexts", skip_serializing_if = "Option::is_none")]
+    pub skip_unknown_contexts: Option<bool>,
+    /// Must pass.
+    #[serde(rename = "required-contexts", skip_serializing_if = "Vec::is_empty")]
+    pub required_contexts: Vec<String>,
+    /// Must pass if they exist.
+    #[serde(rename = "required-if-present-contexts", skip_serializing_if = "Vec::is_empty")]
+    pub required_if_present_contexts: Vec<String>,
+    /// May fail.
+    #[serde(rename = "optional-contexts", skip_serializing_if = "Vec::is_empty")]
+    pub optional_contexts: Vec<String>,
+    /// May fail, by pattern.
+    #[serde(rename = "optional-regex-contexts", skip_serializing_if = "Vec::is_empty")]
+    pub optional_regex_contexts: Vec<String>,
+    /// Take branch protection's contexts too.
+    #[serde(rename = "from-branch-protection", skip_serializing_if = "Option::is_none")]
+    pub from_branch_protection: Option<bool>,
+    /// Overwrite contexts stuck at pending.
+    #[serde(rename = "overwrite-pending-contexts", skip_serializing_if = "Option::is_none")]
+    pub overwrite_pending_contexts: Option<bool>,
+}
+macro_rules! with_context_policy {
+    ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident : $type:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+        #[serde(default, rename_all = "kebab-case")]
+        pub struct $name {
+            /// Unlisted contexts are optional.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub skip_unknown_contexts: Option<bool>,
+            /// Must pass.
+            #[serde(skip_serializing_if = "Vec::is_empty")]
+            pub required_contexts: Vec<String>,
+            /// Must pass if they exist.
+            #[serde(skip_serializing_if = "Vec::is_empty")]
+            pub required_if_present_contexts: Vec<String>,
+            /// May fail.
+            #[serde(skip_serializing_if = "Vec::is_empty")]
+            pub optional_contexts: Vec<String>,
+            /// May fail, by pattern.
+            #[serde(skip_serializing_if = "Vec::is_empty")]
+            pub optional_regex_contexts: Vec<String>,
+            /// Take branch protection's contexts too.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub from_branch_protection: Option<bool>,
+            /// Overwrite contexts stuck at pending.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub overwrite_pending_contexts: Option<bool>,
+            $($(#[$fdoc])* #[serde(skip_serializing_if = "BTreeMap::is_empty")] pub $field: $type,)*
+        }
+        impl $name {
+            /// The policy of this level alone.
+            pub fn policy(&self) -> ContextPolicy {
+                ContextPolicy {
+                    skip_unknown_contexts: self.skip_unknown_contexts,
+                    required_contexts: self.required_contexts.clone(),
+                    required_if_present_contexts: self.required_if_present_contexts.clone(),
+                    optional_contexts: self.optional_contexts.clone(),
+                    optional_regex_contexts: self.optional_regex_contexts.clone(),
+                    from_branch_protection: self.from_branch_protection,
+                    overwrite_pending_contexts: self.overwrite_pending_contexts,
+                }
+            }
+        }
+    };
+}
+
+with_context_policy!(
+    /// Root of the tree of context policies.
+    ContextPolicyOptions {
+        /// By organisation.
+        orgs: BTreeMap<String, OrgContextPolicy>,
+    }
+);
+with_context_policy!(
+    /// Context policy of an organisation.
+    OrgContextPolicy {
+        /// By repository.
+        repos: BTreeMap<String, RepoContextPolicy>,
+    }
+);
+with_context_policy!(
+    /// Context policy of a repository.
+    RepoContextPolicy {
+        /// By branch.
+        branches: BTreeMap<String, ContextPolicy>,
+    }
+);
+
+impl MergeMethod {
+    fn parse(text: &str) -> Option<MergeMethod> {
+        Some(match text {
+            "merge" => MergeMethod::Merge,
+            "squash" => MergeMethod::Squash,
+            "rebase" => MergeMethod::Rebase,
+            _ => return None,
+        })
+    }
+}
+
+macro_rules! method_or_map {
+    ($name:ident, $map_variant:ident, $value:ty, $what:literal) => {
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                struct V;
+                impl<'de> serde::de::Visitor<'de> for V {
+                    type Value = $name;
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        f.write_str(concat!("merge, squash, rebase, or a map by ", $what))
+                    }
+                    fn visit_str<E: serde::de::Error>(self, v: &str) -> Result<$name, E> {
+                        MergeMethod::parse(v).map($name::Method).ok_or_else(|| {
+                            E::custom(format!(
+                                "{v:?} is not a merge method; allowed are merge, squash and rebase"
+                            ))
+                        })
+                    }
+                    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<$name, A::Error> {
+                        let mut out = BTreeMap::new();
+                        while let Some((key, value)) = map.next_entry::<String, $value>()? {
+                            out.insert(key, value);
+                        }
+                        Ok($name::$map_variant(out))
+                    }
+                }
+                d.deserialize_any(V)
+            }
+        }
+    };
+}
+method_or_map!(OrgMergeMethod, Repos, RepoMergeMethod, "repository");
+method_or_map!(RepoMergeMethod, Branches, MergeMethod, "branch pattern");
+
+/// Old forms into new ones and the rules of the section (§4.15).
+pub(super) fn finish(tide: &mut Tide, errors: &mut super::finish::Errors<'_>) {
+    if tide.status_update_period.is_none() {
+        tide.status_update_period = Some(tide.sync_period);
+    }
+    if tide.max_goroutines < 0 {
+        errors.push("tide.max_goroutines", format!("{} is negative; 0 is the default", tide.max_goroutines));
+    }
+    if tide.max_goroutines == 0 {
+        tide.max_goroutines = 20;
+    }
+    for (single, map, key) in [
+        (&mut tide.target_url, &mut tide.target_urls, "target_url"),
+        (&mut tide.pr_status_base_url, &mut tide.pr_status_base_urls, "pr_status_base_url"),
+    ] {
+        let value = std::mem::take(single);
+        if value.is_empty() {
+            continue;
+        }
+        if !map.is_empty() {
+            errors.push(format!("tide.{key}"), format!("it and {key}s exclude each other; keep {key}s"));
+        }
+        map.insert("*".into(), value);
+    }
+    if !tide.pr_status_base_urls.is_empty() && !tide.pr_status_base_urls.contains_key("*") {
+        errors.push("tide.pr_status_base_urls", "it must have an entry for '*'");
+    }
+    if let Some(gerrit) = &mut tide.gerrit
+        && gerrit.ratelimit == 0
+    {
+        gerrit.ratelimit = 5;
+    }
+}

@@ -1,0 +1,31 @@
+//! One consistent state of the whole configuration.
+
+use crate::diagnostic::Diagnostic;
+use crate::jobs::{Jobs, Postsubmit, Presubmit};
+use crate::plugins::PluginConfig;
+use crate::prowconfig::ProwConfig;
+
+/// Everything that was configured at one moment. Built whole, validated whole, never changed; share it in an `Arc`.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// config.yaml without its jobs.
+    pub prow: ProwConfig,
+    /// All jobs, after defaulting.
+    pub jobs: Jobs,
+    /// plugins.yaml.
+    pub plugins: PluginConfig,
+    /// What was odd but not wrong.
+    pub warnings: Vec<Diagnostic>,
+}
+
+impl Snapshot {
+    /// Presubmits of `org/repo` (or a Gerrit identifier), in order.
+    pub fn presubmits_for(&self, repo: &str) -> &[Presubmit] {
+        self.jobs.presubmits_for(repo)
+    }
+
+    /// Postsubmits of `org/repo` (or a Gerrit identifier), in order.
+    pub fn postsubmits_for(&self, repo: &str) -> &[Postsubmit] {
+        self.jobs.postsubmits_for(repo)
+    }
+}

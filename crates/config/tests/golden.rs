@@ -1,0 +1,146 @@
+//! Real configurations against what the reference implementation makes of them. Says so when they are not here.
+
+use prow_config::golden::job_records;
+use prow_config::{LoadOptions, load};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+fn shared() -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
+    if path.is_dir() {
+        return Some(path);
+    }
+    eprintln!("skipped: {} is not here", path.display());
+    None
+}
+
+fn records(path: &Path) -> Vec<Value> {
+    let mut text = String::new();
+    let file = std::fs::File::open(path).unwrap();
+    flate2::read::MultiGzDecoder::new(file).read_to_string(&mut text).unwrap();
+    text.lines().map(|l| serde_json::from_str(l).unwrap()).collect()
+}
+
+/// Nulls and empty objects mean the same as absent members.
+fn normal(value: Value) -> Value {
+    match value {
+        Value::Object(members) => Value::Object(
+            members
+                .into_iter()
+                .map(|(k, v)| (k, normal(v)))
+                .filter(|(_, v)| !v.is_null() && v.as_object().is_none_or(|o| !o.is_empty()))
+                .collect(),
+        ),
+        Value::Array(items) => Value::Array(items.into_iter().map(normal).collect()),
+        other => other,
+    }
+}
+
+fn key(record: &Value) -> String {
+    format!("{} {} {}", record["kind"], record["repo"], record["job"]["name"])
+}
+
+fn index(records: impl Iterator<Item = Value>) -> HashMap<String, Vec<Value>> {
+    let mut out: HashMap<String, Vec<Value>> = HashMap::new();
+    for record in records {
+        out.entry(key(&record)).or_default().push(normal(record));
+    }
+    out
+}
+
+fn differences(path: &str, want: &Value, got: &Value, out: &mut Vec<String>) {
+    match (want, got) {
+        (Value::Object(a), Value::Object(b)) => {
+            let mut keys: Vec<&String> = a.keys().chain(b.keys()).collect();
+            keys.sort();
+            keys.dedup();
+            for k in keys {
+                differences(
+                    &format!("{path}.{k}"),
+                    a.get(k).unwrap_or(&Value::Null),
+                    b.get(k).unwrap_or(&Value::Null),
+                    out,
+                );
+            }
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            for (i, (x, y)) in a.iter().zip(b).enumerate() {
+                differences(&format!("{path}[{i}]"), x, y, out);
+            }
+        }
+        _ if want != got => out.push(format!("{path}: wants {want}, got {got}")),
+        _ => {}
+    }
+}
+
+fn compare(name: &str, expected: &Path, options: &LoadOptions) {
+    let started = std::time::Instant::now();
+    let snapshot = match load(options) {
+        Ok(snapshot) => snapshot,
+        Err(errors) => panic!("{name}: {errors}"),
+    };
+    let took = started.elapsed();
+    let mut got = index(job_records(&snapshot.jobs));
+    let want = index(records(expected).into_iter());
+    let (mut same, mut wrong) = (0, Vec::new());
+    for (key, wanted) in want {
+        let mut have = got.remove(&key).unwrap_or_default().into_iter();
+        for record in wanted {
+            let mut found = Vec::new();
+            differences("", &record, &have.next().unwrap_or_default(), &mut found);
+            if found.is_empty() {
+                same += 1;
+            } else {
+                wrong.push(format!("{key}: {}", found.join("; ")));
+            }
+        }
+        wrong.extend(have.map(|_| format!("{key}: not expected")));
+    }
+    wrong.extend(got.keys().map(|k| format!("{k}: not expected")));
+    eprintln!(
+        "{name}: {same} jobs agree, {} differ; loaded in {took:?} with {} warnings",
+        wrong.len(),
+        snapshot.warnings.len()
+    );
+    wrong.truncate(20);
+    assert!(wrong.is_empty(), "{name}:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn kyma_2019_with_its_original_configuration() {
+    let Some(shared) = shared() else { return };
+    let corpus = shared.join("corpus/kyma-2019");
+    let options = LoadOptions {
+        config_path: corpus.join("config.yaml"),
+        job_config_path: Some(corpus.join("jobs")),
+        plugin_config: Some(corpus.join("plugins.yaml")),
+        ..LoadOptions::default()
+    };
+    compare("kyma-2019, original", &shared.join("golden/kyma-2019/jobs.jsonl.gz"), &options);
+}
+
+#[test]
+fn kyma_2019_with_its_keys_made_modern() {
+    let Some(shared) = shared() else { return };
+    let options = LoadOptions {
+        config_path: shared.join("golden/kyma-2019/config.modern.yaml"),
+        job_config_path: Some(shared.join("corpus/kyma-2019/jobs")),
+        ..LoadOptions::default()
+    };
+    compare("kyma-2019, modern", &shared.join("golden/kyma-2019/jobs.jsonl.gz"), &options);
+}
+
+#[test]
+fn kubernetes() {
+    let Some(shared) = shared() else { return };
+    let corpus = shared.join("corpus/kubernetes");
+    let options = LoadOptions {
+        config_path: corpus.join("config.yaml"),
+        job_config_path: Some(corpus.join("jobs")),
+        plugin_config: Some(corpus.join("plugins.yaml")),
+        ..LoadOptions::default()
+    };
+    compare("kubernetes", &shared.join("golden/kubernetes/jobs.jsonl.gz"), &options);
+}
