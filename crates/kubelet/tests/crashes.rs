@@ -1,0 +1,197 @@
+//! Whatever is killed when: a Pod is run once, and nothing of it is left behind.
+
+mod common;
+
+use common::{World, phase, pod, processes, sh, terminated, until, with};
+use kube::api::PostParams;
+use prow_kubelet::SandboxMode;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+const DIR: &str = "PROW_KUBELET_TEST_DIR";
+const PLAIN: &str = "PROW_KUBELET_TEST_PLAIN";
+
+fn mode(plain: bool) -> SandboxMode {
+    if plain { SandboxMode::Off } else { SandboxMode::Auto }
+}
+
+/// Appends to `runs`, then waits for `go`.
+fn patient(dir: &Path) -> Value {
+    let mounts = json!({"volumeMounts": [{"name": "h", "mountPath": "/h"}]});
+    let mark = dir.display();
+    let script =
+        format!(": {mark}; echo run >> /h/runs; while [ ! -e /h/go ]; do sleep 0.01; done; echo over");
+    json!({
+        "terminationGracePeriodSeconds": 1,
+        "volumes": [{"name": "h", "hostPath": {"path": common::shared(dir)}}],
+        "containers": [with(sh("test", &script), mounts)],
+    })
+}
+
+#[tokio::test]
+#[ignore = "not a test of its own: the process that the tests below kill"]
+async fn host_process() {
+    let Some(dir) = std::env::var_os(DIR) else { return };
+    let dir = Path::new(&dir);
+    let world = World::open(dir, mode(std::env::var_os(PLAIN).is_some()), |_| {}).await;
+    world.pods().create(&PostParams::default(), &pod("p", patient(dir))).await.unwrap();
+    std::future::pending::<()>().await;
+}
+
+/// A pod runner with its API server in a process of their own, with one Pod that runs.
+async fn hosted(dir: &Path, plain: bool) -> std::process::Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "host_process", "--ignored", "--nocapture"]).env(DIR, dir);
+    if plain {
+        command.env(PLAIN, "1");
+    }
+    let child = command.stdout(Stdio::null()).spawn().unwrap();
+    let runs = dir.join("shared/runs");
+    until("the job to run", || runs.exists()).await;
+    child
+}
+
+async fn killed_and_started_again(plain: bool) {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    let mut host = hosted(dir, plain).await;
+    host.kill().unwrap();
+    host.wait().unwrap();
+    let world = World::open(dir, mode(plain), |_| {}).await;
+    world.wait("p", |p| phase(p) == "Running").await;
+    std::fs::write(dir.join("shared/go"), "").unwrap();
+    let done = world.ended("p").await;
+    assert_eq!(phase(&done), "Succeeded", "{:#?}", done.status);
+    assert_eq!(std::fs::read_to_string(dir.join("shared/runs")).unwrap(), "run\n");
+    assert_eq!(world.log("p", "test").await, "over\n");
+}
+
+#[tokio::test]
+async fn a_pod_survives_the_death_of_the_runner_and_is_run_once() {
+    killed_and_started_again(false).await;
+}
+
+#[tokio::test]
+async fn an_unsandboxed_pod_survives_the_death_of_the_runner_and_is_run_once() {
+    killed_and_started_again(true).await;
+}
+
+#[tokio::test]
+async fn what_ended_while_nobody_looked_is_reported() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    let mut host = hosted(dir, false).await;
+    host.kill().unwrap();
+    host.wait().unwrap();
+    std::fs::write(dir.join("shared/go"), "").unwrap();
+    until("the Pod to end", || processes(&dir.display().to_string()).is_empty()).await;
+    let world = World::open(dir, SandboxMode::Auto, |_| {}).await;
+    assert_eq!(phase(&world.ended("p").await), "Succeeded");
+    assert_eq!(std::fs::read_to_string(dir.join("shared/runs")).unwrap(), "run\n");
+}
+
+async fn supervisor_killed(plain: bool) {
+    let world = World::new(mode(plain), |_| {}).await;
+    world.create("p", patient(&world.dir)).await;
+    world.wait("p", |p| phase(p) == "Running").await;
+    until("the job to run", || world.shared().join("runs").exists()).await;
+    let mark = format!("pod-supervisor\0{}", world.dir.display());
+    let supervisors = processes(&mark);
+    assert_eq!(supervisors.len(), 1);
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(supervisors[0]), nix::sys::signal::Signal::SIGKILL)
+        .unwrap();
+    let done = world.ended("p").await;
+    let status = done.status.as_ref().unwrap();
+    assert_eq!((phase(&done), status.reason.as_deref()), ("Failed", Some("Evicted")));
+    assert!(status.message.as_ref().unwrap().contains("its run is lost"));
+    let end = terminated(&done, "test");
+    assert_eq!((end.exit_code, end.reason.as_deref()), (137, Some("ContainerStatusUnknown")));
+    until("the job to be dead", || processes(&world.dir.display().to_string()).is_empty()).await;
+    assert_eq!(std::fs::read_to_string(world.shared().join("runs")).unwrap(), "run\n");
+}
+
+#[tokio::test]
+async fn a_pod_whose_supervisor_is_killed_is_evicted() {
+    supervisor_killed(false).await;
+}
+
+#[tokio::test]
+async fn an_unsandboxed_pod_whose_supervisor_is_killed_is_evicted() {
+    supervisor_killed(true).await;
+}
+
+#[tokio::test]
+async fn a_shutdown_evicts_and_leaves_no_process_behind() {
+    let mut world = World::new(SandboxMode::Auto, |_| {}).await;
+    world.create("p", patient(&world.dir)).await;
+    world.wait("p", |p| phase(p) == "Running").await;
+    world.kubelet.take().unwrap().shutdown().await;
+    assert_eq!(processes(&world.dir.display().to_string()), Vec::<i32>::new());
+    let pod = world.pods().get("p").await.unwrap();
+    let status = pod.status.as_ref().unwrap();
+    assert_eq!(
+        (phase(&pod), status.reason.as_deref(), status.message.as_deref()),
+        ("Failed", Some("Evicted"), Some("node is shutting down"))
+    );
+}
+
+#[tokio::test]
+async fn a_pod_that_vanished_from_the_api_is_ended_and_removed() {
+    let mut world = World::new(SandboxMode::Auto, |_| {}).await;
+    world.create("p", patient(&world.dir)).await;
+    world.wait("p", |p| phase(p) == "Running").await;
+    // Nobody tells the runner: it is away while the Pod is deleted for good.
+    drop(world.kubelet.take());
+    world.delete("p", 0).await;
+    world.gone("p").await;
+    world.start(|_| {}).await;
+    let pods = world.dir.join("kubelet/pods");
+    until("the Pod's directory to go", || std::fs::read_dir(&pods).unwrap().next().is_none()).await;
+    assert_eq!(processes(&format!(": {}", world.dir.display())), Vec::<i32>::new());
+}
+
+#[tokio::test]
+async fn a_started_pod_whose_directory_is_gone_is_evicted_and_not_run_again() {
+    let mut world = World::new(SandboxMode::Auto, |_| {}).await;
+    world.create("p", patient(&world.dir)).await;
+    world.wait("p", |p| phase(p) == "Running").await;
+    drop(world.kubelet.take());
+    for pid in processes(&format!("pod-supervisor\0{}", world.dir.display())) {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
+    }
+    until("the job to be dead", || processes(&world.dir.display().to_string()).is_empty()).await;
+    std::fs::remove_dir_all(world.dir.join("kubelet")).unwrap();
+    world.start(|_| {}).await;
+    let done = world.ended("p").await;
+    assert_eq!(done.status.as_ref().unwrap().reason.as_deref(), Some("Evicted"));
+    assert_eq!(std::fs::read_to_string(world.shared().join("runs")).unwrap(), "run\n");
+}
+
+#[tokio::test]
+async fn one_directory_has_one_runner() {
+    let world = World::new(SandboxMode::Off, |_| {}).await;
+    let options = prow_kubelet::Options::new("other", world.dir.join("kubelet"), common::HELPER);
+    let clock = prow_service::clock::SystemClock::shared();
+    let Err(refused) = prow_kubelet::Kubelet::start(options, world.client.clone(), clock).await else {
+        panic!("a second runner was let in");
+    };
+    assert!(matches!(refused, prow_kubelet::Error::DataDirInUse { .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn pods_beyond_the_limit_wait_their_turn() {
+    let world = World::new(SandboxMode::Off, |o| o.max_pods = Some(1)).await;
+    world.create("first", patient(&world.dir)).await;
+    world.wait("first", |p| phase(p) == "Running").await;
+    world.create("second", json!({"containers": [sh("test", "true")]})).await;
+    let unscheduled = |p: &k8s_openapi::api::core::v1::Pod| {
+        let conditions = p.status.as_ref().and_then(|s| s.conditions.clone()).unwrap_or_default();
+        conditions.iter().any(|c| c.type_ == "PodScheduled" && c.reason.as_deref() == Some("Unschedulable"))
+    };
+    let waits = world.wait("second", unscheduled).await;
+    assert_eq!(phase(&waits), "Pending");
+    assert!(waits.status.unwrap().start_time.is_none(), "plank counts its unscheduled timeout from this");
+    std::fs::write(world.dir.join("shared/go"), "").unwrap();
+    assert_eq!(phase(&world.ended("second").await), "Succeeded");
+}
