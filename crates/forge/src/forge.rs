@@ -126,6 +126,14 @@ impl Forge {
         Ok(forge)
     }
 
+    /// Ends deliveries and closes the database once the change under way is written, so that the directory can be opened
+    /// again at once. Whatever is still asked of this forge fails.
+    pub async fn shutdown(&self) {
+        self.inner.stop.cancel();
+        let _writer = self.inner.writer.lock().await;
+        self.inner.store.close();
+    }
+
     /// Where clients reach it, without a trailing slash.
     pub fn base_url(&self) -> &str {
         &self.inner.base_url

@@ -115,7 +115,9 @@ impl Forge {
     ) -> Value {
         let at_commit = |((_, name), sha): (&(i64, String), &String)| {
             let branch = name.strip_prefix("refs/heads/")?;
-            (*sha == status.sha).then(|| json!({"name": branch, "commit": {"sha": sha}, "protected": false}))
+            let url = format!("{}/repos/{}/commits/{sha}", self.api_url(), repo.full_name());
+            let here = || json!({"name": branch, "commit": {"sha": sha, "url": url}, "protected": false});
+            (*sha == status.sha).then(here)
         };
         let branches: Vec<Value> = self.read(|s| {
             let range = s.refs.range((repo.id, String::new())..(repo.id + 1, String::new()));
@@ -167,6 +169,8 @@ impl Forge {
         let repository = &mut value["repository"];
         repository["owner"]["name"] = json!(repo.owner);
         repository["url"] = json!(url);
+        repository["owner"]["email"] = json!(null);
+        repository["stargazers"] = json!(0);
         repository["master_branch"] = json!(repo.default_branch);
         for field in ["created_at", "pushed_at"] {
             let seconds = repository[field].as_str().and_then(|t| t.parse::<jiff::Timestamp>().ok());

@@ -236,6 +236,10 @@ pub struct Intent {
 
 /// One thing to remember.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a record lives for one transaction; boxes would be in everybody's way"
+)]
 pub(crate) enum Record {
     User(User),
     Org(Org),

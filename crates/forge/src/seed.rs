@@ -30,12 +30,10 @@ pub struct SeedPull<'a> {
 
 /// A name that may be part of URLs: letters, digits, `-`, `_`, `.`, not `.` or `..`, not ending in `.git`.
 fn check_name<'a>(what: &str, name: &'a str) -> Result<&'a str, Error> {
-    let fine = !name.is_empty()
-        && name.len() <= 100
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
-        && !matches!(name, "." | "..")
-        && !name.ends_with(".git")
-        && !(what != "repository" && name == "api");
+    let letters = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+    let taken =
+        matches!(name, "." | "..") || name.ends_with(".git") || (name == "api" && what != "repository");
+    let fine = letters && !taken && (1..=100).contains(&name.len());
     if fine { Ok(name) } else { Err(Error::Invalid(format!("{name:?} cannot be the name of a {what}"))) }
 }
 

@@ -63,15 +63,22 @@ impl Views<'_> {
         let (base, api, full) = (self.base, self.api(), repo.full_name());
         let open = self.state.issues_of(repo.id).filter(|i| i.open).count();
         let forks = self.state.repos.values().filter(|r| r.parent == Some(repo.id)).count();
-        json!({
+        let mut value = json!({
             "id": repo.id, "node_id": format!("R_{}", repo.id), "name": repo.name, "full_name": full,
             "owner": self.login(&repo.owner), "private": repo.private, "fork": repo.parent.is_some(),
-            "html_url": format!("{base}/{full}"), "url": format!("{api}/repos/{full}"),
-            "clone_url": format!("{base}/{full}.git"), "git_url": format!("{base}/{full}.git"), "ssh_url": "",
             "default_branch": repo.default_branch, "description": null, "archived": false, "disabled": false,
             "visibility": if repo.private { "private" } else { "public" },
-            "open_issues_count": open, "forks_count": forks, "has_issues": true, "topics": [],
+            "open_issues_count": open, "open_issues": open, "forks_count": forks, "forks": forks,
             "created_at": repo.created_at, "updated_at": repo.created_at, "pushed_at": repo.created_at,
+            // What this forge does not have.
+            "stargazers_count": 0, "watchers_count": 0, "watchers": 0, "size": 0, "is_template": false,
+            "has_issues": true, "has_wiki": false, "has_pages": false, "has_projects": false, "has_downloads": false,
+            "homepage": null, "language": null, "license": null, "topics": [], "custom_properties": {},
+            "web_commit_signoff_required": false,
+        });
+        let links = json!({
+            "html_url": format!("{base}/{full}"), "url": format!("{api}/repos/{full}"),
+            "clone_url": format!("{base}/{full}.git"), "git_url": format!("{base}/{full}.git"), "ssh_url": "",
             "statuses_url": format!("{api}/repos/{full}/statuses/{{sha}}"),
             "pulls_url": format!("{api}/repos/{full}/pulls{{/number}}"),
             "issues_url": format!("{api}/repos/{full}/issues{{/number}}"),
@@ -80,9 +87,10 @@ impl Views<'_> {
             "collaborators_url": format!("{api}/repos/{full}/collaborators{{/collaborator}}"),
             "labels_url": format!("{api}/repos/{full}/labels{{/name}}"),
             "hooks_url": format!("{api}/repos/{full}/hooks"),
-            "compare_url": format!("{api}/repos/{full}/compare/{{base}}...{{head}}"),
             "git_refs_url": format!("{api}/repos/{full}/git/refs{{/sha}}"),
-        })
+        });
+        merge_into(&mut value, links);
+        value
     }
 
     /// A repository with what `user` may do in it.
@@ -140,6 +148,7 @@ impl Views<'_> {
             });
         } else {
             value["html_url"] = json!(format!("{}/{full}/issues/{n}", self.base));
+            value["draft"] = json!(false);
         }
         value
     }
@@ -217,7 +226,7 @@ impl Views<'_> {
             "html_url": format!("{}/{full}/{kind}/{}#issuecomment-{}", self.base, comment.number, comment.id),
             "issue_url": format!("{api}/repos/{full}/issues/{}", comment.number),
             "user": self.login(&comment.author), "author_association": self.association(repo, &comment.author),
-            "created_at": comment.created_at, "updated_at": comment.updated_at,
+            "created_at": comment.created_at, "updated_at": comment.updated_at, "performed_via_github_app": null,
         })
     }
 

@@ -1,11 +1,12 @@
-//! What a SIGKILL leaves: a copy of the data directory taken while the forge runs is what its disk would have been.
+//! What a SIGKILL leaves: a forge killed in the middle of its work, and copies of a running forge's data directory,
+//! which are what its disk would have been.
 
 use std::path::Path;
 
 use prow_api::Secret;
 use prow_github::webhook::Event;
 
-use crate::harness::{HOOK_SECRET, Receiver, World, open};
+use crate::harness::{HOOK_SECRET, Receiver, World, open, seed, token};
 
 /// Copies the directory as it is at this moment. The database file goes first: what it names must be in git already.
 fn snapshot(from: &Path, to: &Path) {
@@ -104,4 +105,89 @@ async fn a_push_that_was_not_told_before_the_kill_is_told_after_it() {
     drop(stop);
     let (last, _stop) = open(&third).await;
     assert_eq!(last.deliveries().len(), told);
+}
+
+/// The variable that makes this very test program a forge to be killed.
+const CHILD_DIR: &str = "FORGE_TEST_CHILD_DIR";
+
+/// Not a test of its own: what `a_forge_killed_at_work_loses_nothing_acknowledged` runs in another process.
+#[tokio::test(flavor = "multi_thread")]
+async fn child_that_serves_until_it_is_killed() {
+    let Some(dir) = std::env::var_os(CHILD_DIR) else { return };
+    let (forge, _stop) = open(Path::new(&dir)).await;
+    seed(&forge).await;
+    eprintln!("serving at {}", forge.base_url());
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forge_killed_at_work_loses_nothing_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "crash::child_that_serves_until_it_is_killed", "--nocapture", "--test-threads=1"])
+        .env(CHILD_DIR, dir.path().join("forge"))
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
+    let base = lines.find_map(|l| l.unwrap().strip_prefix("serving at ").map(str::to_owned)).unwrap();
+    let client = prow_github::Client::new(
+        prow_github::ClientOptions {
+            endpoint: vec![format!("{base}/api/v3").parse().unwrap()],
+            token: prow_github::TokenSource::Static(token("bot")),
+            max_retries: 0,
+            ..Default::default()
+        },
+        prow_service::clock::SystemClock::shared(),
+    )
+    .unwrap();
+    let issue = client.create_issue("acme", "rocket", "Under load", "").await.unwrap();
+    // Four writers write until the process is gone; it is killed once forty comments were acknowledged.
+    let (acked, mut seen) = tokio::sync::mpsc::unbounded_channel();
+    for writer in 0..4 {
+        let (client, acked) = (client.clone(), acked.clone());
+        tokio::spawn(async move {
+            for i in 0.. {
+                let body = format!("{writer}-{i}");
+                match client.create_comment("acme", "rocket", issue.number, &body).await {
+                    Ok(comment) => acked.send((comment.id, body)).unwrap(),
+                    Err(_) => return,
+                }
+            }
+        });
+    }
+    drop(acked);
+    let mut acknowledged = Vec::new();
+    while let Some(comment) = seen.recv().await {
+        acknowledged.push(comment);
+        if acknowledged.len() == 40 {
+            child.kill().unwrap();
+        }
+    }
+    child.wait().unwrap();
+    assert!(acknowledged.len() >= 40);
+
+    let (again, _stop) = open(&dir.path().join("forge")).await;
+    let kept = again.comments("acme", "rocket", issue.number);
+    for (id, body) in &acknowledged {
+        assert!(
+            kept.iter().any(|c| c.id == *id && c.body == *body),
+            "{id} {body} was acknowledged and is lost"
+        );
+    }
+    // What was written but not answered any more may be there too: one of each writer at most.
+    assert!(kept.len() <= acknowledged.len() + 4, "{} kept, {} acknowledged", kept.len(), acknowledged.len());
+    let after = again.say("acme", "rocket", issue.number, "bot", "still here").await.unwrap();
+    assert!(kept.iter().all(|c| c.id < after.id));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forge_that_was_shut_down_can_be_opened_again_at_once() {
+    let world = World::new().await;
+    world.forge.shutdown().await;
+    let refused = world.client("bot").create_issue("acme", "rocket", "too late", "").await.unwrap_err();
+    assert_eq!(refused.status().unwrap().as_u16(), 500, "{refused}");
+    let (again, _stop) = open(&world.dir.path().join("forge")).await;
+    assert!(again.find_repo("acme", "rocket").is_some());
 }

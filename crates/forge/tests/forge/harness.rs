@@ -41,26 +41,28 @@ pub async fn open(dir: &Path) -> (Forge, DropGuard) {
     (forge, stop.drop_guard())
 }
 
+/// The organization, people and repository every test starts with.
+pub async fn seed(forge: &Forge) {
+    for login in ["owner", "alice", "mallory"] {
+        forge.create_user(login, &token(login)).await.unwrap();
+    }
+    forge.create_bot("bot", &token("bot")).await.unwrap();
+    forge.create_org("acme").await.unwrap();
+    forge.add_member("acme", "owner", OrgRole::Admin).await.unwrap();
+    forge.add_member("acme", "bot", OrgRole::Member).await.unwrap();
+    let files =
+        [("README.md", "# Rocket\n"), ("src/main.sh", "#!/bin/sh\nexit 0\n"), ("old.txt", "1\n2\n3\n4\n")];
+    forge.create_repo("acme", "rocket", &files).await.unwrap();
+    for login in ["alice", "bot"] {
+        forge.add_collaborator("acme", "rocket", login, Permission::Write).await.unwrap();
+    }
+}
+
 impl World {
     pub async fn new() -> World {
         let dir = tempfile::tempdir().unwrap();
         let (forge, stop) = open(&dir.path().join("forge")).await;
-        for login in ["owner", "alice", "mallory"] {
-            forge.create_user(login, &token(login)).await.unwrap();
-        }
-        forge.create_bot("bot", &token("bot")).await.unwrap();
-        forge.create_org("acme").await.unwrap();
-        forge.add_member("acme", "owner", OrgRole::Admin).await.unwrap();
-        forge.add_member("acme", "bot", OrgRole::Member).await.unwrap();
-        let files = [
-            ("README.md", "# Rocket\n"),
-            ("src/main.sh", "#!/bin/sh\nexit 0\n"),
-            ("old.txt", "1\n2\n3\n4\n"),
-        ];
-        forge.create_repo("acme", "rocket", &files).await.unwrap();
-        for login in ["alice", "bot"] {
-            forge.add_collaborator("acme", "rocket", login, Permission::Write).await.unwrap();
-        }
+        seed(&forge).await;
         World { forge, dir, _stop: stop }
     }
 

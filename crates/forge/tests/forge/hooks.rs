@@ -7,7 +7,7 @@ use prow_github::webhook::{Event, GenericComment};
 
 use crate::harness::{HOOK_SECRET, Receiver, World};
 
-async fn listening() -> (World, Receiver) {
+pub async fn listening() -> (World, Receiver) {
     let world = World::new().await;
     let receiver = Receiver::new(0).await;
     let secret = Secret::new(HOOK_SECRET);

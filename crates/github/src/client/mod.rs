@@ -33,6 +33,7 @@ use token::{TokenReader, TokenSource};
 const PER_PAGE: &str = "100";
 /// GitHub answers moved repositories with redirects; more than this in a row is a loop.
 const MAX_REDIRECTS: u32 = 5;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How to reach GitHub; the flags are those of prow-runtime §1.2.
 #[derive(Clone, Debug)]
@@ -183,6 +184,8 @@ impl Client {
         let http = reqwest::Client::builder()
             .user_agent(options.user_agent)
             .timeout(options.request_timeout)
+            // An endpoint that swallows packets must not eat the whole request's time: there may be another one.
+            .connect_timeout(CONNECT_TIMEOUT.min(options.request_timeout))
             // Redirects are followed by hand: never to another host, never turning a write into a read.
             .redirect(reqwest::redirect::Policy::none())
             .build()
