@@ -26,11 +26,13 @@ use crate::resources::Resource;
 use crate::selector::Selector;
 use crate::status::ApiError;
 use crate::store::event::Attrs;
-use crate::store::{Snapshot, Store, StoreError, prefix, split_key};
+use crate::store::{Snapshot, Store, StoreError, key, prefix, split_key};
 use crate::table;
 
-/// Size at which a chunk is handed on.
-const CHUNK: usize = 32 << 10;
+/// Size at which a piece of a body is handed on.
+pub const CHUNK: usize = 32 << 10;
+/// Objects that one step looks at, so that none takes long.
+const STEP: usize = 2000;
 /// A client that takes no chunk for this long is given up, since its snapshot keeps old pages alive.
 const STALLED: Duration = Duration::from_secs(60);
 
@@ -153,53 +155,111 @@ struct Continue {
     k: String,
 }
 
-/// Chunks of a body, made by a blocking task and taken at the client's pace.
-pub struct Chunks {
-    sender: mpsc::Sender<Result<Bytes, io::Error>>,
-    buffer: Vec<u8>,
+/// What comes of looking at one object.
+pub enum Flow {
+    /// On to the next.
+    Next,
+    /// Enough for now; the next step goes on behind this object.
+    Pause,
+    /// Enough for good.
+    Stop,
 }
 
-/// The client went away or takes nothing.
-pub struct Stopped;
+/// The objects of a scope in a snapshot, step by step.
+pub struct Scan {
+    snapshot: Snapshot,
+    /// Which objects.
+    pub scope: Scope,
+    /// Everything up to this key has been looked at.
+    after: Option<String>,
+}
 
-impl Chunks {
-    /// The writing and the reading end.
-    pub fn channel() -> (Chunks, mpsc::Receiver<Result<Bytes, io::Error>>) {
-        let (sender, receiver) = mpsc::channel(4);
-        (Chunks { sender, buffer: Vec::with_capacity(CHUNK + 4096) }, receiver)
+impl Scan {
+    /// A scan that begins behind the key `after`, if one is given.
+    pub fn new(snapshot: Snapshot, scope: Scope, after: Option<String>) -> Scan {
+        Scan { snapshot, scope, after }
     }
 
-    /// Adds to the body what `write` appends.
-    pub fn add(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), Stopped> {
-        write(&mut self.buffer);
-        if self.buffer.len() < CHUNK { Ok(()) } else { self.flush() }
-    }
-
-    /// Hands on what there is. Only for blocking tasks.
-    pub fn flush(&mut self) -> Result<(), Stopped> {
-        if self.buffer.is_empty() {
-            return Ok(());
+    /// Calls `each` with the objects that match; a step looks at a bounded number of them. True if there is more.
+    pub fn step(
+        &mut self,
+        mut each: impl FnMut(&Scope, &str, &[u8]) -> Result<Flow, StoreError>,
+    ) -> Result<bool, StoreError> {
+        // One object by its name needs no search.
+        if let (Some(namespace), Some(name)) = (&self.scope.namespace, self.scope.selector.pinned_name()) {
+            let key = key(self.scope.resource, namespace, name);
+            if self.after.as_ref().is_none_or(|after| *after < key)
+                && let Some(object) = self.snapshot.get(&key)?
+                && self.scope.matches(&key, &object)?
+            {
+                each(&self.scope, &key, &object)?;
+            }
+            return Ok(false);
         }
-        let chunk = Bytes::from(std::mem::replace(&mut self.buffer, Vec::with_capacity(CHUNK + 4096)));
-        self.send(Ok(chunk))
+        let (mut seen, mut last, mut more, mut failure) = (0, String::new(), false, None);
+        self.snapshot.scan(&self.scope.prefix(), self.after.as_deref(), |key, object| {
+            seen += 1;
+            let flow = match self.scope.matches(key, object) {
+                Ok(true) => each(&self.scope, key, object),
+                Ok(false) => Ok(Flow::Next),
+                Err(e) => Err(e),
+            };
+            match flow {
+                Ok(Flow::Next) if seen < STEP => return true,
+                Ok(Flow::Next | Flow::Pause) => {
+                    more = true;
+                    key.clone_into(&mut last);
+                }
+                Ok(Flow::Stop) => {}
+                Err(e) => failure = Some(e),
+            }
+            false
+        })?;
+        if let Some(e) = failure {
+            return Err(e);
+        }
+        if more {
+            self.after = Some(last);
+        }
+        Ok(more)
     }
+}
 
-    fn send(&self, chunk: Result<Bytes, io::Error>) -> Result<(), Stopped> {
-        let sent = match self.sender.try_send(chunk) {
-            Ok(()) => return Ok(()),
-            Err(mpsc::error::TrySendError::Closed(_)) => return Err(Stopped),
-            Err(mpsc::error::TrySendError::Full(chunk)) => tokio::runtime::Handle::current()
-                .block_on(async { self.sender.send_timeout(chunk, STALLED).await }),
-        };
-        sent.map_err(|_| Stopped)
-    }
-
-    /// Breaks the body off, so that the client does not take it for whole.
-    pub fn fail(self, e: impl std::fmt::Display) {
-        tracing::error!(error = %e, "a response was broken off");
-        // If the client is gone as well, there is nobody left to tell.
-        let _ = self.send(Err(io::Error::other(e.to_string())));
-    }
+/// A body whose pieces `step` makes, one at a time and no faster than the client takes them, away from the threads
+/// that serve requests. `step` appends to the buffer and tells whether there is more.
+pub fn stream(
+    mut step: impl FnMut(&mut Vec<u8>) -> Result<bool, StoreError> + Send + 'static,
+) -> mpsc::Receiver<Result<Bytes, io::Error>> {
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        loop {
+            let made = tokio::task::spawn_blocking(move || {
+                let mut out = Vec::new();
+                let more = step(&mut out);
+                (step, out, more)
+            });
+            let failure = match made.await {
+                Ok((next, out, Ok(more))) => {
+                    step = next;
+                    if !out.is_empty() && sender.send_timeout(Ok(out.into()), STALLED).await.is_err() {
+                        tracing::debug!("the client of a list or watch went away or takes nothing");
+                        return;
+                    }
+                    if !more {
+                        return;
+                    }
+                    continue;
+                }
+                Ok((_, _, Err(e))) => e.to_string(),
+                Err(e) => e.to_string(),
+            };
+            tracing::error!(error = %failure, "a list or watch was broken off");
+            // The body breaks off, so that the client does not take it for whole; if it is gone, nobody need know.
+            let _ = sender.send(Err(io::Error::other(failure))).await;
+            return;
+        }
+    });
+    receiver
 }
 
 /// Answers a list request.
@@ -207,11 +267,17 @@ pub fn list(store: &Store, scope: Scope, query: &Query, now: Timestamp) -> Resul
     let snapshot = store.snapshot().map_err(ApiError::internal)?;
     let limit = query.number("limit")?.filter(|l| *l > 0);
     let (version, after) = start(&snapshot, &scope, query)?;
-    let (chunks, receiver) = Chunks::channel();
-    tokio::task::spawn_blocking(move || {
-        produce(&snapshot, &scope, version, after.as_deref(), limit, now, chunks)
-    });
-    let mut response = Response::new(Body::from_stream(ReceiverStream::new(receiver)));
+    let mut page = Page {
+        scan: Scan::new(snapshot, scope, after),
+        version,
+        limit,
+        now,
+        opened: false,
+        taken: 0,
+        last: String::new(),
+    };
+    let mut response =
+        Response::new(Body::from_stream(ReceiverStream::new(stream(move |out| page.step(out)))));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(response)
 }
@@ -250,71 +316,54 @@ fn start(snapshot: &Snapshot, scope: &Scope, query: &Query) -> Result<(u64, Opti
     }
 }
 
-fn produce(
-    snapshot: &Snapshot,
-    scope: &Scope,
+/// A list in the making.
+struct Page {
+    scan: Scan,
     version: u64,
-    after: Option<&str>,
     limit: Option<u64>,
     now: Timestamp,
-    mut chunks: Chunks,
-) {
-    let head = scope.head().to_string();
-    let items = if matches!(scope.format, Format::Table(_)) { "rows" } else { "items" };
-    // The head is an object without its closing brace; what varies comes after the items.
-    let open = format!("{},\"{items}\":[", head.strip_suffix('}').unwrap_or(&head));
-    let mut outcome = chunks.add(|out| out.extend_from_slice(open.as_bytes()));
-    let (mut taken, mut last, mut more) = (0_u64, String::new(), false);
-    let mut failure: Option<StoreError> = None;
-    let scanned = snapshot.scan(&scope.prefix(), after, |key, object| {
-        if outcome.is_err() {
-            return false;
+    opened: bool,
+    taken: u64,
+    /// Key of the last object taken, if there is a limit.
+    last: String,
+}
+
+impl Page {
+    fn step(&mut self, out: &mut Vec<u8>) -> Result<bool, StoreError> {
+        if !self.opened {
+            self.opened = true;
+            let head = self.scan.scope.head().to_string();
+            let items = if matches!(self.scan.scope.format, Format::Table(_)) { "rows" } else { "items" };
+            // An object without its closing brace: what is known only at the end comes after the items.
+            out.extend_from_slice(head.strip_suffix('}').unwrap_or(&head).as_bytes());
+            out.extend_from_slice(format!(",\"{items}\":[").as_bytes());
         }
-        match scope.matches(key, object) {
-            Ok(false) => return true,
-            Ok(true) => {}
-            Err(e) => {
-                failure = Some(e);
-                return false;
+        let (limit, now) = (self.limit, self.now);
+        let (taken, last, mut full) = (&mut self.taken, &mut self.last, false);
+        let more = self.scan.step(|scope, key, object| {
+            if limit.is_some_and(|limit| *taken >= limit) {
+                full = true;
+                return Ok(Flow::Stop);
             }
-        }
-        if limit.is_some_and(|l| taken >= l) {
-            more = true;
-            return false;
-        }
-        let mut written = Ok(());
-        outcome = chunks.add(|out| {
-            if taken > 0 {
+            if *taken > 0 {
                 out.push(b',');
             }
-            written = scope.write_item(object, now, out);
-        });
-        taken += 1;
-        if limit.is_some() {
-            key.clone_into(&mut last);
-        }
-        failure = written.err();
-        failure.is_none()
-    });
-    if let Some(e) = failure.or(scanned.err()) {
-        chunks.fail(e);
-        return;
-    }
-    let mut meta = json!({"resourceVersion": version.to_string()});
-    if more {
-        match serde_json::to_vec(&Continue { v: version, k: last }) {
-            Ok(token) => meta["continue"] = Value::from(URL_SAFE_NO_PAD.encode(token)),
-            Err(e) => {
-                chunks.fail(e);
-                return;
+            scope.write_item(object, now, out)?;
+            *taken += 1;
+            if limit.is_some() {
+                key.clone_into(last);
             }
+            Ok(if out.len() < CHUNK { Flow::Next } else { Flow::Pause })
+        })?;
+        if !more {
+            let mut meta = json!({"resourceVersion": self.version.to_string()});
+            if full {
+                let token =
+                    serde_json::to_vec(&Continue { v: self.version, k: std::mem::take(&mut self.last) });
+                meta["continue"] = Value::from(URL_SAFE_NO_PAD.encode(token.map_err(unreadable)?));
+            }
+            out.extend_from_slice(format!("],\"metadata\":{meta}}}\n").as_bytes());
         }
-    }
-    let end = format!("],\"metadata\":{meta}}}\n");
-    let ended = outcome
-        .and_then(|()| chunks.add(|out| out.extend_from_slice(end.as_bytes())))
-        .and_then(|()| chunks.flush());
-    if ended.is_err() {
-        tracing::debug!(resource = scope.resource.plural, "the client went away during a list");
+        Ok(more)
     }
 }

@@ -37,7 +37,12 @@ impl Selector {
         Ok(Selector { labels: parse_labels(labels)?, fields: parse_fields(resource, fields)? })
     }
 
-    /// True if name and namespace decide alone.
+    /// The one name that can match, if the selector says so.
+    pub fn pinned_name(&self) -> Option<&str> {
+        self.fields.iter().find(|f| f.equal && f.path == "metadata.name").map(|f| f.value.as_str())
+    }
+
+    /// True if it looks at labels or at fields other than name and namespace.
     pub fn needs_attrs(&self) -> bool {
         !self.labels.is_empty() || self.needs_fields()
     }
@@ -300,6 +305,8 @@ mod tests {
     fn names_alone_need_no_attributes() {
         let pods = find("", "v1", "pods").unwrap();
         assert!(!Selector::parse(pods, "", "metadata.name=a").unwrap().needs_attrs());
+        assert_eq!(Selector::parse(pods, "", "metadata.name=a").unwrap().pinned_name(), Some("a"));
+        assert_eq!(Selector::parse(pods, "", "metadata.name!=a").unwrap().pinned_name(), None);
         assert!(Selector::parse(pods, "", "status.phase=Running").unwrap().needs_attrs());
         assert!(Selector::parse(pods, "a", "").unwrap().needs_attrs());
     }

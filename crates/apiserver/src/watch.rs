@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::Clock;
-use crate::list::{Chunks, Scope};
+use crate::list::{self, CHUNK, Flow, Scan, Scope};
 use crate::object;
 use crate::request::{Format, Query};
 use crate::status::ApiError;
@@ -119,34 +119,14 @@ pub fn start(
 impl Watch {
     /// Sends the present state as ADDED events, at the client's pace.
     fn present(&self, snapshot: Snapshot) -> mpsc::Receiver<Result<Bytes, io::Error>> {
-        let (mut chunks, receiver) = Chunks::channel();
-        let (scope, now) = (self.scope.clone(), (self.clock)());
-        tokio::task::spawn_blocking(move || {
-            let mut failure: Option<StoreError> = None;
-            let mut stopped = false;
-            let scanned = snapshot.scan(&scope.prefix(), None, |key, object| {
-                match scope.matches(key, object) {
-                    Ok(false) => return true,
-                    Ok(true) => {}
-                    Err(e) => {
-                        failure = Some(e);
-                        return false;
-                    }
-                }
-                let mut written = Ok(());
-                stopped = chunks.add(|out| written = line(&scope, "ADDED", object, now, out)).is_err();
-                failure = written.err();
-                failure.is_none() && !stopped
-            });
-            match failure.or(scanned.err()) {
-                Some(e) => chunks.fail(e),
-                None if !stopped && chunks.flush().is_err() => {
-                    tracing::debug!(resource = scope.resource.plural, "a watcher went away at its start");
-                }
-                None => {}
-            }
-        });
-        receiver
+        let mut scan = Scan::new(snapshot, self.scope.clone(), None);
+        let now = (self.clock)();
+        list::stream(move |out| {
+            scan.step(|scope, _, object| {
+                line(scope, "ADDED", object, now, out)?;
+                Ok(if out.len() < CHUNK { Flow::Next } else { Flow::Pause })
+            })
+        })
     }
 
     /// The next piece of the body; `None` at its end.

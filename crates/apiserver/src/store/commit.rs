@@ -72,12 +72,37 @@ struct Writing {
 
 impl Writing {
     fn work(mut self) {
-        while let Some(group) = self.inner.next_group() {
-            self.inner.commit_group(group);
+        let mut next = self.inner.next_group();
+        while let Some(group) = next {
+            let answers = self.inner.commit_group(group);
+            next = self.inner.next_group();
+            if next.is_none() {
+                // `next_group` has cleared the flag under the lock that found the queue empty; the guard must not
+                // clear it again, for the next writer may have started by now. And whoever hears that its write is
+                // done may close the store at once: nothing of it may be held here any more.
+                self.armed = false;
+                drop(self);
+                return answers.send();
+            }
+            answers.send();
         }
-        // `next_group` has cleared the flag under the lock that found the queue empty; the guard must not clear
-        // it again, for the next writer may have started by now.
         self.armed = false;
+    }
+}
+
+/// Operations that are done, and how their commit went.
+#[must_use]
+pub struct Answers {
+    group: Vec<Box<dyn Job>>,
+    committed: Result<(), ApiError>,
+}
+
+impl Answers {
+    /// Tells those who wait.
+    pub fn send(self) {
+        for job in self.group {
+            job.answer(self.committed.clone());
+        }
     }
 }
 
@@ -118,8 +143,8 @@ impl Inner {
         Some(queue.jobs.drain(..n).collect())
     }
 
-    pub(super) fn commit_group(&self, mut group: Vec<Box<dyn Job>>) {
-        match self.commit(&mut group) {
+    pub(super) fn commit_group(&self, mut group: Vec<Box<dyn Job>>) -> Answers {
+        let committed = match self.commit(&mut group) {
             Ok(events) => {
                 if let Some(last) = events.last().map(|e| e.version) {
                     let mut ring = self.ring.write();
@@ -130,14 +155,14 @@ impl Inner {
                     drop(ring);
                     self.head.send_replace(last);
                 }
-                group.into_iter().for_each(|job| job.answer(Ok(())));
+                Ok(())
             }
             Err(e) => {
                 tracing::error!(error = %e, operations = group.len(), "a commit to the object store failed");
-                let e = ApiError::internal(e);
-                group.into_iter().for_each(|job| job.answer(Err(e.clone())));
+                Err(ApiError::internal(e))
             }
-        }
+        };
+        Answers { group, committed }
     }
 
     /// Runs the operations and commits those that succeeded; gives their events.

@@ -216,7 +216,7 @@ impl Store {
         op: impl FnOnce(&mut Tx<'_>) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let (reply, mut answer) = oneshot::channel();
-        self.inner.commit_group(vec![Box::new(TypedJob::new(op, reply))]);
+        self.inner.commit_group(vec![Box::new(TypedJob::new(op, reply))]).send();
         answer.try_recv().unwrap_or_else(|_| Err(ApiError::internal("the operation was not carried out")))
     }
 
