@@ -20,6 +20,8 @@ use crate::store::Store;
 
 /// Changes that a slow listener may miss before it is told so.
 const EVENT_BUFFER: usize = 4096;
+/// Pairs of commits whose merge is remembered; past this the memory starts anew.
+pub(crate) const KEPT_FACTS: usize = 4096;
 /// Delivered webhooks that are kept for inspection.
 const KEPT_DELIVERIES: usize = 500;
 

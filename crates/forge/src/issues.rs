@@ -7,6 +7,19 @@ use crate::pulls::{Edit, define_label, pull_happening};
 use crate::records::*;
 use crate::{Error, Forge, Happening};
 
+/// GitHub's bound for a comment, in characters.
+const MAX_BODY: usize = 65_536;
+
+fn check_body(body: &str) -> Result<(), Error> {
+    if body.trim().is_empty() {
+        return Err(Error::Invalid("body can't be blank".into()));
+    }
+    if body.chars().count() > MAX_BODY {
+        return Err(Error::Invalid(format!("body is too long (maximum is {MAX_BODY} characters)")));
+    }
+    Ok(())
+}
+
 impl Forge {
     /// An issue or pull request by number.
     pub(crate) fn issue(&self, repo: &Repo, number: i64) -> Result<Issue, Error> {
@@ -110,9 +123,7 @@ impl Forge {
         number: i64,
         body: &str,
     ) -> Result<Comment, Error> {
-        if body.trim().is_empty() {
-            return Err(Error::Invalid("body can't be blank".into()));
-        }
+        check_body(body)?;
         let mut tx = self.begin().await;
         let mut issue = self.issue(repo, number)?;
         issue.comments += 1;
@@ -141,9 +152,7 @@ impl Forge {
         id: i64,
         body: &str,
     ) -> Result<Comment, Error> {
-        if body.trim().is_empty() {
-            return Err(Error::Invalid("body can't be blank".into()));
-        }
+        check_body(body)?;
         let mut tx = self.begin().await;
         let mut comment = self.read(|s| s.comment(repo.id, id).cloned()).ok_or_else(Error::not_found)?;
         let issue = self.issue(repo, comment.number)?;

@@ -350,11 +350,10 @@ impl State {
         }
     }
 
-    /// Only what is ever forgotten has an arm; accounts, repositories and issues stay.
+    /// Only what is ever forgotten has an arm; accounts, repositories, issues and webhooks stay.
     fn forget(&mut self, record: &Record) {
         match record {
             Record::Comment(r) => drop(self.comments.remove(&(r.repo, r.number, r.id))),
-            Record::Hook(r) => drop(self.hooks.remove(&r.id)),
             Record::Delivery(r) => drop(self.deliveries.remove(&r.id)),
             Record::Ref(r) => drop(self.refs.remove(&(r.repo, r.name.clone()))),
             Record::Intent(r) => drop(self.intents.remove(&r.repo)),
@@ -363,7 +362,8 @@ impl State {
             | Record::Repo(_)
             | Record::Issue(_)
             | Record::Review(_)
-            | Record::Status(_) => {}
+            | Record::Status(_)
+            | Record::Hook(_) => {}
         }
     }
 

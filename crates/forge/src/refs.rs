@@ -202,8 +202,10 @@ impl Forge {
             };
             s.issues.values().filter(from).cloned().collect()
         });
-        for mut issue in with_head {
-            let Some(mut pull) = issue.pull.clone() else { continue };
+        for issue in with_head {
+            // Another ref of the same push may have changed it, or merged it.
+            let mut issue = staged.issue(issue.id).unwrap_or(issue);
+            let Some(mut pull) = issue.pull.clone().filter(|_| issue.open) else { continue };
             let Some(target) = self.read(|s| s.repos.get(&issue.repo).cloned()) else { continue };
             issue.updated_at = self.now();
             if m.after == ZEROS {
@@ -358,5 +360,71 @@ fn ghost() -> User {
         kind: crate::AccountKind::User,
         site_admin: false,
         token_sha256: String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ForgeOptions, SeedPull};
+    use prow_api::Secret;
+
+    async fn open(dir: &std::path::Path) -> Forge {
+        Forge::open(dir, ForgeOptions::new("http://forge.invalid".parse().unwrap())).await.unwrap()
+    }
+
+    /// A forge with one pull request, and the squash commit that would merge it.
+    async fn about_to_merge(dir: &std::path::Path) -> (Forge, Repo, i64, String) {
+        let forge = open(dir).await;
+        forge.create_user("alice", &Secret::new("t")).await.unwrap();
+        let repo = forge.create_repo("alice", "rocket", &[("a", "1\n")]).await.unwrap();
+        let seed =
+            SeedPull { title: "T", author: "alice", files: &[("b", Some("2\n"))], ..SeedPull::default() };
+        let issue = forge.seed_pull_request("alice", "rocket", seed).await.unwrap();
+        let (alice, pull) = (forge.user("alice").unwrap(), issue.pull.unwrap());
+        let commit = forge.merge_commit(&repo, &pull, &alice, true, "T").await.unwrap().unwrap();
+        let merging = Some((issue.number, commit.clone()));
+        forge.intend(Intent { repo: repo.id, login: "alice".into(), merging }).await.unwrap();
+        (forge, repo, issue.number, commit)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_merge_that_reached_git_before_the_kill_is_finished() {
+        let dir = tempfile::tempdir().unwrap();
+        let (forge, repo, number, commit) = about_to_merge(dir.path()).await;
+        forge.git(repo.id).update_ref("refs/heads/main", &commit, &Expect::Anything).await.unwrap();
+        forge.shutdown().await;
+        let again = open(dir.path()).await;
+        let (issue, pull) = again.pull(&repo, number).unwrap();
+        let merged = pull.merged.unwrap();
+        assert!(!issue.open && merged.sha == commit && merged.by == "alice");
+        assert!(again.read(|s| s.intents.is_empty()));
+        assert_eq!(again.branch("alice", "rocket", "main"), Some(commit));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_merge_that_did_not_reach_git_is_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let (forge, repo, number, _) = about_to_merge(dir.path()).await;
+        forge.shutdown().await;
+        let again = open(dir.path()).await;
+        let (issue, pull) = again.pull(&repo, number).unwrap();
+        assert!(issue.open && pull.merged.is_none());
+        assert!(again.read(|s| s.intents.is_empty()));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn one_push_of_branch_and_base_merges_and_does_not_reopen() {
+        let dir = tempfile::tempdir().unwrap();
+        let (forge, repo, number, _) = about_to_merge(dir.path()).await;
+        let (_, pull) = forge.pull(&repo, number).unwrap();
+        let (git, alice) = (forge.git(repo.id), forge.user("alice").unwrap());
+        // `main` comes before `pull-1` by name: it is merged, and then its branch moves on.
+        git.update_ref("refs/heads/main", &pull.head_sha, &Expect::Anything).await.unwrap();
+        let next =
+            forge.write_commit(repo.id, "pull-1", Some(&pull.head_sha), &alice, "More", &[]).await.unwrap();
+        forge.settle(&repo, &alice, None).await.unwrap();
+        let (issue, pull) = forge.pull(&repo, number).unwrap();
+        assert!(!issue.open && pull.merged.is_some() && pull.head_sha != next);
     }
 }

@@ -153,7 +153,11 @@ impl Forge {
             deletions: files.iter().map(|f| f.deletions).sum(),
             changed_files: i64::try_from(files.len()).unwrap_or(i64::MAX),
         };
-        self.inner.facts.lock().insert(key, facts.clone());
+        let mut memory = self.inner.facts.lock();
+        if memory.len() >= crate::forge::KEPT_FACTS {
+            memory.clear();
+        }
+        memory.insert(key, facts.clone());
         Ok(facts)
     }
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 pub enum Error {
     /// No endpoint could be reached, or the connection broke, as often as the options allow.
     #[error(
-        "{method} {path}: no answer from GitHub after {attempts} attempt(s): {source}; check the network and --github-endpoint"
+        "{method} {path}: no answer from GitHub after {attempts} attempt(s): {}; check the network and --github-endpoint",
+        causes(source)
     )]
     Transport {
         method: http::Method,
@@ -92,4 +93,16 @@ impl Error {
     pub fn is_forbidden(&self) -> bool {
         self.status().is_some_and(|s| matches!(s.as_u16(), 401 | 403))
     }
+}
+
+/// An error with what caused it: reqwest's own text stops at "error sending request".
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
 }

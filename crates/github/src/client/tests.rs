@@ -212,6 +212,7 @@ async fn the_next_endpoint_takes_over_when_one_cannot_be_reached() {
     });
     let error = client.create_comment("o", "r", 1, "x").await.unwrap_err();
     assert!(matches!(error, Error::Transport { attempts: 4, .. }), "{error}");
+    assert!(error.to_string().contains("refused") && !error.to_string().contains("127.0.0.1"), "{error}");
     assert_eq!(world.slept(), [2, 4, 8]);
 }
 
