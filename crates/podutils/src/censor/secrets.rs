@@ -1,0 +1,119 @@
+//! Loads what must not leave the Pod (prow-runtime §8.4): every file below the secret directories, and the
+//! passwords inside the formats that hold some. Any failure fails the whole load.
+
+use prow_api::Secret;
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+
+/// Kubernetes allows 1 MiB in a Secret; beyond this something else is mounted there.
+const LARGEST: u64 = 16 << 20;
+
+/// Every secret below these directories.
+pub(crate) fn load(directories: &[String], ini_filenames: &[String]) -> Result<Vec<Secret>, String> {
+    let mut secrets = Vec::new();
+    for directory in directories {
+        walk(Path::new(directory), ini_filenames, &mut secrets)?;
+    }
+    Ok(secrets)
+}
+
+fn walk(path: &Path, ini_filenames: &[String], secrets: &mut Vec<Secret>) -> Result<(), String> {
+    let failed = |e: std::io::Error| format!("cannot read the secrets in {}: {e}", path.display());
+    // Follows links: in a Secret's volume every file is a link into the `..data` directory.
+    let meta = fs::metadata(path).map_err(failed)?;
+    if meta.is_dir() {
+        for entry in fs::read_dir(path).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            // `..data` and the dated directory behind it hold the same files once more.
+            if !entry.file_name().as_encoded_bytes().starts_with(b"..") {
+                walk(&entry.path(), ini_filenames, secrets)?;
+            }
+        }
+        return Ok(());
+    }
+    if !meta.is_file() {
+        return Ok(());
+    }
+    if meta.len() > LARGEST {
+        return Err(format!("{} is {} bytes long, too large for a secret", path.display(), meta.len()));
+    }
+    let content = fs::read(path).map_err(failed)?;
+    let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+    match name {
+        ".dockercfg" => registries(&json(path, &content)?, secrets),
+        ".dockerconfigjson" => {
+            registries(json(path, &content)?.get("auths").unwrap_or(&Value::Null), secrets)
+        }
+        _ if ini_filenames.iter().any(|ini| ini == name) => ini(&content, secrets),
+        _ => {}
+    }
+    secrets.push(Secret::new(content));
+    Ok(())
+}
+
+fn json(path: &Path, content: &[u8]) -> Result<Value, String> {
+    // Without serde's own words: they may quote the content.
+    serde_json::from_slice(content).map_err(|e| format!("{} is not JSON (line {})", path.display(), e.line()))
+}
+
+fn registries(value: &Value, secrets: &mut Vec<Secret>) {
+    for entry in value.as_object().into_iter().flat_map(|o| o.values()) {
+        for key in ["auth", "password"] {
+            if let Some(text) = entry.get(key).and_then(Value::as_str) {
+                secrets.push(Secret::new(text));
+            }
+        }
+    }
+}
+
+fn ini(content: &[u8], secrets: &mut Vec<Secret>) {
+    for line in String::from_utf8_lossy(content).lines() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with(['#', ';', '[']) {
+            continue;
+        }
+        if let Some((_, value)) = line.split_once(['=', ':']) {
+            secrets.push(Secret::new(value.trim().trim_matches(['"', '\''])));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_secret_volume_is_read_once_with_the_passwords_inside() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("..2026_11_22");
+        fs::create_dir(&data).unwrap();
+        symlink("..2026_11_22", dir.path().join("..data")).unwrap();
+        for (name, content) in [
+            ("token", "hunter2\n"),
+            (".dockerconfigjson", r#"{"auths":{"r.io":{"auth":"dTpw","password":"p4ss"}}}"#),
+            (".dockercfg", r#"{"r.io":{"auth":"QQ==","username":"u"}}"#),
+            ("aws", "[default]\n# c\naws_secret = abc\nkey: 'def'\n"),
+        ] {
+            fs::write(data.join(name), content).unwrap();
+            symlink(format!("..data/{name}"), dir.path().join(name)).unwrap();
+        }
+        let directory = dir.path().to_str().unwrap().to_owned();
+        let secrets = load(&[directory], &["aws".to_owned()]).unwrap();
+        let values: Vec<&str> = secrets.iter().filter_map(Secret::expose_str).collect();
+        for expected in ["hunter2\n", "dTpw", "p4ss", "QQ==", "abc", "def"] {
+            assert!(values.contains(&expected), "{expected}");
+        }
+        assert_eq!(values.iter().filter(|v| **v == "hunter2\n").count(), 1);
+    }
+
+    #[test]
+    fn any_failure_fails_the_load_without_quoting_content() {
+        assert!(load(&["/no/such/directory".into()], &[]).unwrap_err().contains("/no/such/directory"));
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(".dockercfg"), "hunter2 {").unwrap();
+        let error = load(&[dir.path().to_str().unwrap().to_owned()], &[]).unwrap_err();
+        assert!(error.contains(".dockercfg") && !error.contains("hunter2"), "{error}");
+    }
+}

@@ -1,0 +1,316 @@
+//! sidecar: waits for the test containers to end, then uploads what they left (prow-runtime §8.4, traps 30, 31).
+//!
+//! Properties:
+//! * nothing a secret could be in leaves the Pod uncensored: when secrets cannot be loaded, logs and artifacts
+//!   stay here and their places say why (upstream only warns, and uploads everything);
+//! * an interrupted Pod gets its results up at once, as ABORTED, and once more if the end is seen after all;
+//! * failed uploads are logged, and do not fail the job.
+
+mod markers;
+mod report;
+
+use crate::censor::{self, Censor};
+use crate::journal::Journal;
+use crate::upload::{Beneath, Censoring, Source, Target, Uploader, artifacts};
+use crate::{Env, Host, UtilityError};
+use markers::Markers;
+use prow_api::JobSpec;
+use prow_api::options::{
+    CensoringOptions, GcsUploadOptions, JOB_SPEC, SIDECAR_OPTIONS, SidecarOptions, WrapperOptions,
+};
+use prow_api::results::{ARTIFACTS_DIR, BUILD_LOG_TXT, FINISHED_JSON, SIDECAR_LOGS_JSON};
+use report::{Verdict, verdict};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+/// Options with their deprecated forms resolved.
+#[derive(Debug, PartialEq)]
+struct Job {
+    gcs: GcsUploadOptions,
+    entries: Vec<WrapperOptions>,
+    entry_error: bool,
+    ignore_interrupts: bool,
+    censoring: CensoringOptions,
+}
+
+/// Options from SIDECAR_OPTIONS; the job from JOB_SPEC.
+pub(crate) async fn main(env: &Env, host: &Host, journal: &Journal) -> Result<u8, UtilityError> {
+    let job = resolve(env.required(SIDECAR_OPTIONS)?)?;
+    let spec: JobSpec = env.required(JOB_SPEC)?;
+    let uploader = Uploader::new(&job.gcs, &spec, host)?;
+    let interrupts =
+        listen().map_err(|e| UtilityError::Options(format!("cannot listen for signals: {e}")))?;
+    Ok(Sidecar { job, spec, uploader, host: host.clone(), journal: journal.clone() }.run(interrupts).await)
+}
+
+fn resolve(options: SidecarOptions) -> Result<Job, UtilityError> {
+    let wrong = |text: &str| Err(UtilityError::Options(format!("{SIDECAR_OPTIONS}: {text}")));
+    let entries = match (options.wrapper_options, options.entries) {
+        (Some(_), entries) if !entries.is_empty() => {
+            return wrong("entries and wrapper_options exclude each other");
+        }
+        (Some(entry), _) => vec![entry],
+        (None, entries) => entries,
+    };
+    if entries.is_empty() {
+        return wrong("there are no entries: nothing to wait for");
+    }
+    for entry in &entries {
+        if entry.marker_file.is_empty() || entry.process_log.is_empty() {
+            return wrong("an entry has no marker_file or no process_log");
+        }
+        if entries.len() > 1 && entry.container_name.is_empty() {
+            return wrong("with several entries each needs its container_name");
+        }
+    }
+    let deprecated = !options.secret_directories.is_empty()
+        || options.censoring_concurrency.is_some()
+        || options.censoring_buffer_size.is_some();
+    let censoring = match options.censoring_options {
+        Some(_) if deprecated => {
+            return wrong("censoring_options and its deprecated members at top level exclude each other");
+        }
+        Some(censoring) => censoring,
+        None => {
+            CensoringOptions { secret_directories: options.secret_directories, ..CensoringOptions::default() }
+        }
+    };
+    if options.write_memory_profile {
+        tracing::warn!("write_memory_profile is set: this sidecar has no heap profile to write");
+    }
+    Ok(Job {
+        gcs: options.gcs_options,
+        entries,
+        entry_error: options.entry_error,
+        ignore_interrupts: options.ignore_interrupts,
+        censoring,
+    })
+}
+
+/// SIGINT and SIGTERM as messages.
+fn listen() -> io::Result<mpsc::Receiver<&'static str>> {
+    let (sender, receiver) = mpsc::channel(4);
+    for (kind, name) in [(SignalKind::interrupt(), "interrupt"), (SignalKind::terminate(), "terminated")] {
+        let mut signals = signal(kind)?;
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                // Full means that as many interrupts wait already; one more changes nothing.
+                let _ = sender.try_send(name);
+            }
+        });
+    }
+    Ok(receiver)
+}
+
+struct Sidecar {
+    job: Job,
+    spec: JobSpec,
+    uploader: Uploader,
+    host: Host,
+    journal: Journal,
+}
+
+impl Sidecar {
+    async fn run(&self, mut interrupts: mpsc::Receiver<&'static str>) -> u8 {
+        let markers = self.job.entries.iter().map(|entry| entry.marker_file.clone().into()).collect();
+        let mut markers = Markers::new(markers, self.host.clone());
+        let mut uploaded_early = false;
+        let codes = loop {
+            tokio::select! {
+                codes = markers.wait() => break codes,
+                Some(name) = interrupts.recv() => {
+                    if self.job.ignore_interrupts {
+                        tracing::warn!("Received an interrupt: {name}, ignoring...");
+                    } else if !uploaded_early {
+                        tracing::error!("Received an interrupt: {name}, cancelling...");
+                        uploaded_early = true;
+                        self.upload(&Verdict { passed: false, aborted: true, failures: 0 }).await;
+                    }
+                }
+            }
+        };
+        for (entry, code) in self.job.entries.iter().zip(&codes) {
+            match code {
+                Ok(code) => tracing::debug!(container = entry.container_name, code, "ended"),
+                Err(why) => {
+                    tracing::error!(container = entry.container_name, "its end is not readable: {why}")
+                }
+            }
+        }
+        let verdict = verdict(&codes);
+        self.upload(&verdict).await;
+        u8::from(self.job.entry_error && verdict.failures > 0)
+    }
+
+    /// Everything, in the order in which readers need it: a finished.json says that the rest is there.
+    async fn upload(&self, verdict: &Verdict) {
+        let censoring = self.censoring().await;
+        let mut missing = 0;
+        let mut first = self.uploader.pointers();
+        first.extend(self.artifacts(&censoring).await);
+        missing += self.uploader.upload(first).await;
+        missing += self.uploader.upload(self.logs(&censoring)).await;
+        missing += self.uploader.upload(vec![self.own_log(&censoring)]).await;
+        missing += self.uploader.upload(vec![self.finished(verdict, &censoring)]).await;
+        if missing > 0 {
+            tracing::error!(missing, "not everything could be uploaded");
+        }
+    }
+
+    /// Loads the secrets, afresh each time: they may have been rotated.
+    async fn censoring(&self) -> Result<Arc<Censor>, String> {
+        let options = self.job.censoring.clone();
+        let load = move || {
+            let secrets = censor::load(&options.secret_directories, &options.ini_filenames)?;
+            let minimum =
+                usize::try_from(options.minimum_secret_length.unwrap_or_default()).unwrap_or_default();
+            Censor::new(&secrets, minimum)
+        };
+        let loaded = tokio::task::spawn_blocking(load).await;
+        let censor = match loaded {
+            Ok(Ok(censor)) => Arc::new(censor),
+            Ok(Err(why)) => {
+                tracing::error!("censoring is not possible, logs and artifacts are withheld: {why}");
+                return Err(why);
+            }
+            Err(error) => return Err(format!("loading the secrets broke down: {error}")),
+        };
+        self.journal.censor_with(censor.clone());
+        Ok(censor)
+    }
+
+    async fn artifacts(&self, censoring: &Result<Arc<Censor>, String>) -> Vec<Target> {
+        let items = self.job.gcs.items.clone();
+        let censor = match censoring {
+            Ok(censor) => Censoring::new(censor.clone(), &self.job.censoring),
+            Err(why) => return vec![self.placeholder(&format!("{ARTIFACTS_DIR}/withheld.txt"), why)],
+        };
+        let walk =
+            move || items.iter().flat_map(|item| artifacts(Path::new(item), &censor)).collect::<Vec<_>>();
+        match tokio::task::spawn_blocking(walk).await {
+            Ok(found) => {
+                found.into_iter().map(|(name, source)| self.uploader.target(&name, source)).collect()
+            }
+            Err(error) => {
+                tracing::error!("looking for artifacts broke down: {error}");
+                Vec::new()
+            }
+        }
+    }
+
+    fn logs(&self, censoring: &Result<Arc<Censor>, String>) -> Vec<Target> {
+        let mut targets = Vec::new();
+        for entry in &self.job.entries {
+            let name = match self.job.entries.len() {
+                1 => BUILD_LOG_TXT.to_owned(),
+                _ => format!("{}-{BUILD_LOG_TXT}", entry.container_name),
+            };
+            let target = match (censoring, open(&entry.process_log)) {
+                (Err(why), _) => self.placeholder(&name, why),
+                (Ok(censor), Ok((root, path))) => {
+                    self.uploader.target(&name, Source::File { root, path, censor: Some(censor.clone()) })
+                }
+                (Ok(_), Err(error)) => {
+                    tracing::error!(log = entry.process_log, "cannot open the process log: {error}");
+                    let text = format!("Failed to open {}: {error}\n", entry.process_log);
+                    self.uploader.target(&name, Source::Bytes(text.into()))
+                }
+            };
+            targets.push(target);
+        }
+        targets
+    }
+
+    fn own_log(&self, censoring: &Result<Arc<Censor>, String>) -> Target {
+        let mut lines = self.journal.lines();
+        if let Ok(censor) = censoring {
+            censor.mask(&mut lines);
+        } else {
+            // These lines are our own words about names and errors; what a job wrote is not in them. File names
+            // are the job's, though, so without a censor only the reason goes.
+            lines = format!(
+                "{}\n",
+                serde_json::json!({"level": "error", "component": "sidecar", "msg": withheld(censoring)})
+            )
+            .into_bytes();
+        }
+        self.uploader.target(SIDECAR_LOGS_JSON, Source::Bytes(lines.into()))
+    }
+
+    fn finished(&self, verdict: &Verdict, censoring: &Result<Arc<Censor>, String>) -> Target {
+        let pieces = self.job.entries.iter().enumerate().filter(|(_, entry)| !entry.metadata_file.is_empty());
+        let pieces = pieces.map(|(index, entry)| {
+            let name = if entry.container_name.is_empty() {
+                index.to_string()
+            } else {
+                entry.container_name.clone()
+            };
+            (name, report::read_metadata(&entry.metadata_file))
+        });
+        let metadata = match censoring {
+            Ok(censor) => report::merge(pieces.collect(), |text| censor.masked(text)),
+            Err(_) => report::merge(vec![("metadata".to_owned(), Err(withheld(censoring)))], str::to_owned),
+        };
+        let finished = report::finished(verdict, metadata, &self.spec, self.host.now());
+        // Plain texts, numbers and maps with text keys: this cannot fail.
+        let text = serde_json::to_vec(&finished).unwrap_or_default();
+        self.uploader.target(FINISHED_JSON, Source::Bytes(text.into()))
+    }
+
+    fn placeholder(&self, name: &str, why: &str) -> Target {
+        let text = format!("Withheld, so that no secret leaves the Pod: censoring is not possible: {why}\n");
+        self.uploader.target(name, Source::Bytes(text.into()))
+    }
+}
+
+fn withheld(censoring: &Result<Arc<Censor>, String>) -> String {
+    match censoring {
+        Ok(_) => String::new(),
+        Err(why) => format!("withheld, because censoring is not possible: {why}"),
+    }
+}
+
+/// Looks once whether it is a file that may be read; it is opened again for each attempt to upload it.
+fn open(path: &str) -> io::Result<(Arc<Beneath>, std::path::PathBuf)> {
+    let (root, file) = Beneath::parent_of(Path::new(path))?;
+    root.file(&file)?;
+    Ok((Arc::new(root), file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolved(json: serde_json::Value) -> Result<Job, String> {
+        resolve(serde_json::from_value(json).unwrap()).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn deprecated_forms_are_accepted_alone_and_refused_in_company() {
+        let entry = serde_json::json!({"process_log": "/l", "marker_file": "/m"});
+        let old =
+            resolved(serde_json::json!({"wrapper_options": entry, "secret_directories": ["/s"]})).unwrap();
+        let new = resolved(
+            serde_json::json!({"entries": [entry], "censoring_options": {"secret_directories": ["/s"]}}),
+        )
+        .unwrap();
+        assert_eq!(old, new);
+        for (json, why) in [
+            (serde_json::json!({}), "no entries"),
+            (serde_json::json!({"entries": [entry], "wrapper_options": entry}), "exclude each other"),
+            (
+                serde_json::json!({"entries": [entry], "censoring_options": {}, "censoring_buffer_size": 1}),
+                "exclude each other",
+            ),
+            (serde_json::json!({"entries": [{"process_log": "/l"}]}), "no marker_file"),
+            (serde_json::json!({"entries": [entry, entry]}), "container_name"),
+        ] {
+            let error = resolved(json).unwrap_err();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+}

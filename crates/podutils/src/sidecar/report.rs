@@ -1,0 +1,187 @@
+//! What finished.json says, as pure functions of markers, metadata and job (prow-runtime §8.4, §9).
+
+use crate::initupload::revision;
+use crate::upload::Beneath;
+use prow_api::JobSpec;
+use prow_api::results::Finished;
+use serde_json::{Map, Value};
+use std::io::{self, ErrorKind, Read};
+use std::path::Path;
+
+/// Container was interrupted.
+const INTERRUPTED: i32 = 130;
+/// Container did not run because the one before it failed.
+const PREVIOUS_FAILED: i32 = 1130;
+/// finished.json is read whole by everyone who shows a run.
+const LARGEST_METADATA: u64 = 4 << 20;
+/// Member of the metadata that holds what went wrong with it.
+const ERRORS: &str = "sidecar-errors";
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub passed: bool,
+    pub aborted: bool,
+    /// Containers that failed of their own.
+    pub failures: usize,
+}
+
+/// From what the markers say; one that cannot be read is a failure.
+pub(crate) fn verdict(codes: &[Result<i32, String>]) -> Verdict {
+    let failed = |code: &&Result<i32, String>| !matches!(code, Ok(0 | PREVIOUS_FAILED));
+    Verdict {
+        passed: codes.iter().all(|code| matches!(code, Ok(0))),
+        aborted: codes.iter().any(|code| matches!(code, Ok(INTERRUPTED))),
+        failures: codes.iter().filter(failed).count(),
+    }
+}
+
+/// finished.json.
+pub(crate) fn finished(
+    verdict: &Verdict,
+    metadata: Map<String, Value>,
+    spec: &JobSpec,
+    now: i64,
+) -> Finished {
+    let result = match verdict {
+        Verdict { passed: true, .. } => "SUCCESS",
+        Verdict { aborted: true, .. } => "ABORTED",
+        _ => "FAILURE",
+    };
+    Finished {
+        timestamp: Some(now),
+        passed: Some(verdict.passed),
+        metadata: Some(metadata).filter(|m| !m.is_empty()),
+        result: result.to_owned(),
+        revision: spec.main_refs().map(revision).unwrap_or_default(),
+        ..Finished::default()
+    }
+}
+
+/// A metadata file; `None` if the job wrote none.
+pub(crate) fn read_metadata(path: &str) -> Result<Option<Map<String, Value>>, String> {
+    let read = || -> io::Result<Vec<u8>> {
+        let (root, name) = Beneath::parent_of(Path::new(path))?;
+        let mut bytes = Vec::new();
+        root.file(&name)?.0.take(LARGEST_METADATA + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    match read() {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(format!("cannot read {path}: {e}")),
+        Ok(bytes) if bytes.len() as u64 > LARGEST_METADATA => {
+            Err(format!("{path} is larger than {LARGEST_METADATA} bytes"))
+        }
+        Ok(bytes) => match serde_json::from_slice(&bytes) {
+            Ok(map) => Ok(Some(map)),
+            Err(e) => Err(format!("{path} is not a JSON object (line {}, column {})", e.line(), e.column())),
+        },
+    }
+}
+
+/// Lays the pieces over one another in order, member by member at the top level, every text censored.
+pub(crate) fn merge(
+    pieces: Vec<(String, Result<Option<Map<String, Value>>, String>)>,
+    censor: impl Fn(&str) -> String,
+) -> Map<String, Value> {
+    let mut merged = Map::new();
+    let mut errors = Map::new();
+    for (name, piece) in pieces {
+        match piece {
+            Ok(Some(piece)) => merged.extend(piece),
+            Ok(None) => {}
+            Err(why) => {
+                tracing::error!(container = name, "its metadata is left out: {why}");
+                errors.insert(name, why.into());
+            }
+        }
+    }
+    if !errors.is_empty() {
+        merged.insert(ERRORS.to_owned(), errors.into());
+    }
+    censored_map(merged, &censor)
+}
+
+fn censored_map(map: Map<String, Value>, censor: &impl Fn(&str) -> String) -> Map<String, Value> {
+    map.into_iter().map(|(key, value)| (censor(&key), censored(value, censor))).collect()
+}
+
+fn censored(value: Value, censor: &impl Fn(&str) -> String) -> Value {
+    match value {
+        Value::String(text) => Value::String(censor(&text)),
+        Value::Array(items) => items.into_iter().map(|item| censored(item, censor)).collect(),
+        Value::Object(map) => Value::Object(censored_map(map, censor)),
+        // A secret may be digits; a number that is none stays the number it was.
+        Value::Number(number) => {
+            let text = number.to_string();
+            let masked = censor(&text);
+            if masked == text { Value::Number(number) } else { Value::String(masked) }
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prow_api::{Pull, Refs};
+    use serde_json::json;
+
+    #[test]
+    fn markers_decide() {
+        let bad = || Err("?".to_owned());
+        for (codes, passed, aborted, failures, result) in [
+            (vec![Ok(0)], true, false, 0, "SUCCESS"),
+            (vec![Ok(0), Ok(1)], false, false, 1, "FAILURE"),
+            (vec![Ok(130), Ok(0)], false, true, 1, "ABORTED"),
+            (vec![Ok(1), Ok(1130)], false, false, 1, "FAILURE"),
+            (vec![Ok(127), Ok(130)], false, true, 2, "ABORTED"),
+            (vec![Ok(0), bad()], false, false, 1, "FAILURE"),
+        ] {
+            let verdict = verdict(&codes);
+            assert_eq!(verdict, Verdict { passed, aborted, failures }, "{codes:?}");
+            assert_eq!(finished(&verdict, Map::new(), &JobSpec::default(), 1).result, result);
+        }
+    }
+
+    #[test]
+    fn finished_json_has_the_contracts_shape() {
+        let refs = Refs {
+            org: "o".into(),
+            base_ref: "main".into(),
+            base_sha: "abc".into(),
+            pulls: vec![Pull { number: 1, sha: "def".into(), ..Pull::default() }],
+            ..Refs::default()
+        };
+        let spec = JobSpec { refs: Some(refs), ..JobSpec::default() };
+        let verdict = Verdict { passed: true, aborted: false, failures: 0 };
+        let metadata = json!({"k": {"nested": [1]}}).as_object().unwrap().clone();
+        assert_eq!(
+            serde_json::to_string(&finished(&verdict, metadata, &spec, 5)).unwrap(),
+            r#"{"timestamp":5,"passed":true,"metadata":{"k":{"nested":[1]}},"result":"SUCCESS","revision":"def"}"#
+        );
+    }
+
+    #[test]
+    fn metadata_is_merged_in_order_and_errors_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            read_metadata(path.to_str().unwrap())
+        };
+        let pieces = vec![
+            ("a".to_owned(), file("a", r#"{"x": 1, "y": {"secret": ["hunter2"]}}"#)),
+            ("b".to_owned(), file("b", r#"{"x": 2, "pin": 4711}"#)),
+            ("c".to_owned(), file("c", "not json")),
+            ("d".to_owned(), read_metadata(dir.path().join("none").to_str().unwrap())),
+        ];
+        let merged = merge(pieces, |t| t.replace("hunter2", "XXXXXXX").replace("4711", "XXXX"));
+        let merged = Value::Object(merged);
+        assert_eq!(merged["x"], 2);
+        assert_eq!(merged["y"], json!({"secret": ["XXXXXXX"]}));
+        assert_eq!(merged["pin"], "XXXX");
+        assert!(merged["sidecar-errors"]["c"].as_str().unwrap().contains("not a JSON object"));
+        assert_eq!(merged["sidecar-errors"].as_object().unwrap().len(), 1);
+    }
+}

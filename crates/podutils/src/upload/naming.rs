@@ -1,0 +1,110 @@
+//! Object names, content types and encodings from file names: the rules of prow-runtime §8.5, as pure functions.
+
+use prow_storage::media;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The configured part of the rules. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Naming(Arc<Rules>);
+
+#[derive(Debug, Default)]
+struct Rules {
+    media: BTreeMap<String, String>,
+    compress: Vec<String>,
+}
+
+/// What a name says about an object.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Named {
+    /// Name of the object: the file's without `.gz`.
+    pub name: String,
+    /// Content type, if the extension tells.
+    pub content_type: Option<String>,
+    /// The name promises gzip whose inner type is known, to be marked with Content-Encoding.
+    pub gzip_encoding: bool,
+    /// Worth compressing on the way.
+    pub compress: bool,
+}
+
+impl Naming {
+    /// `mediaTypes` (extension to type) and `compress_file_types` (extensions, or `*`).
+    pub(crate) fn new(media: &BTreeMap<String, String>, compress: &[String]) -> Self {
+        let plain = |e: &str| e.trim_start_matches('.').to_ascii_lowercase();
+        Naming(Arc::new(Rules {
+            media: media.iter().map(|(extension, media)| (plain(extension), media.clone())).collect(),
+            compress: compress.iter().map(|extension| plain(extension)).collect(),
+        }))
+    }
+
+    /// The rules for one object name.
+    pub(crate) fn of(&self, name: &str) -> Named {
+        let extension = media::extension(name).unwrap_or_default();
+        if matches!(extension, "gz" | "gzip") {
+            let stripped = &name[..name.len() - extension.len() - 1];
+            let inner = media::extension(stripped).and_then(|e| self.media_type(e));
+            return Named {
+                name: stripped.to_owned(),
+                gzip_encoding: inner.is_some(),
+                content_type: inner.or_else(|| Some("application/gzip".to_owned())),
+                compress: false,
+            };
+        }
+        let listed = |e: &String| e == "*" || (!extension.is_empty() && e.eq_ignore_ascii_case(extension));
+        Named {
+            name: name.to_owned(),
+            content_type: self.media_type(extension),
+            gzip_encoding: false,
+            compress: self.0.compress.iter().any(listed),
+        }
+    }
+
+    fn media_type(&self, extension: &str) -> Option<String> {
+        let configured = self.0.media.get(&extension.to_ascii_lowercase()).cloned();
+        configured.or_else(|| media::by_extension(extension).map(str::to_owned))
+    }
+}
+
+/// A file's name as part of an object's name: `#` becomes `%23` as upstream has it; so do control characters,
+/// which no store takes.
+pub(crate) fn escape(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for c in name.chars() {
+        if c == '#' || c.is_ascii_control() {
+            out.push_str(&format!("%{:02X}", u32::from(c)));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_gz_rules() {
+        let naming = Naming::new(&BTreeMap::from([("xyz".into(), "my/type".into())]), &["txt".into()]);
+        for (name, object, media, gzip, compress) in [
+            ("a/build-log.txt", "a/build-log.txt", Some("text/plain; charset=utf-8"), false, true),
+            ("a/x.json.gz", "a/x.json", Some("application/json"), true, false),
+            ("a/x.xyz.gzip", "a/x.xyz", Some("my/type"), true, false),
+            ("a/x.weird.gz", "a/x.weird", Some("application/gzip"), false, false),
+            ("a/x.tar.gz", "a/x.tar", Some("application/x-tar"), true, false),
+            ("a/x.gz", "a/x", Some("application/gzip"), false, false),
+            ("a/noext", "a/noext", None, false, false),
+        ] {
+            let named = naming.of(name);
+            assert_eq!(named.name, object);
+            assert_eq!(named.content_type.as_deref(), media, "{name}");
+            assert_eq!((named.gzip_encoding, named.compress), (gzip, compress), "{name}");
+        }
+        assert!(Naming::new(&BTreeMap::new(), &["*".into()]).of("noext").compress);
+    }
+
+    #[test]
+    fn odd_names_are_escaped() {
+        assert_eq!(escape("a#b\nc ü%"), "a%23b%0Ac ü%");
+    }
+}

@@ -1,0 +1,179 @@
+//! Finds what a job left in its artifact directories.
+
+use super::{Beneath, Source, escape};
+use crate::censor::{Censor, matches};
+use prow_api::options::CensoringOptions;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Which files are censored, and with what.
+#[derive(Clone, Default)]
+pub(crate) struct Censoring {
+    censor: Option<Arc<Censor>>,
+    include: Arc<[String]>,
+    exclude: Arc<[String]>,
+}
+
+impl Censoring {
+    pub(crate) fn new(censor: Arc<Censor>, options: &CensoringOptions) -> Self {
+        Censoring {
+            censor: Some(censor),
+            include: options.include_directories.clone().into(),
+            exclude: options.exclude_directories.clone().into(),
+        }
+    }
+
+    /// Excluded ones first, then only the included ones, if any are named (prow-runtime §8.4).
+    fn of(&self, relative: &str) -> Option<Arc<Censor>> {
+        let any = |globs: &[String]| globs.iter().any(|glob| matches(glob, relative));
+        if any(&self.exclude) || (!self.include.is_empty() && !any(&self.include)) {
+            return None;
+        }
+        self.censor.clone()
+    }
+}
+
+/// Name and source of every file of an item: a directory's files below the directory's own name, a file by its
+/// name. What is missing or is not a file is logged and left out.
+pub(crate) fn artifacts(item: &Path, censoring: &Censoring) -> Vec<(String, Source)> {
+    let mut found = Vec::new();
+    let name = escape(&file_name(item));
+    let listed = std::fs::symlink_metadata(item).and_then(|meta| {
+        if meta.is_dir() {
+            let root = Arc::new(Beneath::directory(item)?);
+            walk(&root, &name, censoring, &mut found);
+        } else {
+            let (root, file) = Beneath::parent_of(item)?;
+            let censor = censoring.of(&file.to_string_lossy());
+            found.push((name.clone(), Source::File { root: Arc::new(root), path: file, censor }));
+        }
+        Ok(())
+    });
+    if let Err(error) = listed {
+        tracing::warn!(item = %item.display(), "this item is not uploaded: {error}");
+    }
+    found
+}
+
+/// The last part of a path.
+fn file_name(path: &Path) -> String {
+    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn walk(root: &Arc<Beneath>, name: &str, censoring: &Censoring, found: &mut Vec<(String, Source)>) {
+    let mut pending = vec![PathBuf::new()];
+    while let Some(directory) = pending.pop() {
+        let entries = match read_sorted(&root.path().join(&directory)) {
+            Ok(entries) => entries,
+            Err(error) => {
+                tracing::warn!(directory = %directory.display(), "this directory is not uploaded: {error}");
+                continue;
+            }
+        };
+        for (file_name, kind) in entries {
+            let relative = directory.join(file_name);
+            if kind.is_dir() {
+                pending.push(relative);
+                continue;
+            }
+            let path = if kind.is_file() {
+                relative.clone()
+            } else if kind.is_symlink() {
+                match inside(root.path(), &relative) {
+                    Ok(path) => path,
+                    Err(why) => {
+                        tracing::warn!(file = %relative.display(), "this link is not uploaded: {why}");
+                        continue;
+                    }
+                }
+            } else {
+                tracing::warn!(file = %relative.display(), "this is not uploaded: it is a socket, pipe or device");
+                continue;
+            };
+            // Globs see the file that is read: a link must not lift the censoring of what it leads to.
+            let censor = censoring.of(&path.to_string_lossy());
+            let object = format!("{name}/{}", escape(&relative.to_string_lossy()));
+            found.push((object, Source::File { root: root.clone(), path, censor }));
+        }
+    }
+}
+
+fn read_sorted(directory: &Path) -> io::Result<Vec<(std::ffi::OsString, std::fs::FileType)>> {
+    let mut entries = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        entries.push((entry.file_name(), entry.file_type()?));
+    }
+    entries.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(entries)
+}
+
+/// Where a link leads to, relative to the root, if that is a file in the tree.
+fn inside(root: &Path, link: &Path) -> Result<PathBuf, String> {
+    let real_root = root.canonicalize().map_err(|e| e.to_string())?;
+    let real = root.join(link).canonicalize().map_err(|e| format!("it leads nowhere ({e})"))?;
+    match real.strip_prefix(&real_root) {
+        Ok(relative) if real.is_file() => Ok(relative.to_owned()),
+        Ok(_) => Err("it leads to something that is not a file".to_owned()),
+        Err(_) => Err("it leads out of the artifact directory".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prow_api::Secret;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn the_tree_is_found_and_nothing_outside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("artifacts");
+        fs::create_dir_all(root.join("a/b")).unwrap();
+        fs::write(root.join("a/b/c#1.txt"), "1").unwrap();
+        fs::write(root.join("z.txt"), "2").unwrap();
+        fs::write(dir.path().join("secret"), "3").unwrap();
+        symlink("../secret", root.join("out")).unwrap();
+        symlink("/etc/passwd", root.join("passwd")).unwrap();
+        symlink("z.txt", root.join("in")).unwrap();
+        symlink(root.join("z.txt"), root.join("in-absolute")).unwrap();
+        symlink("a", root.join("dir-link")).unwrap();
+        symlink("nowhere", root.join("dangling")).unwrap();
+        symlink("loop", root.join("loop")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(root.join("socket")).unwrap();
+        let mut names: Vec<String> =
+            artifacts(&root, &Censoring::default()).into_iter().map(|(name, _)| name).collect();
+        names.sort();
+        assert_eq!(
+            names,
+            ["artifacts/a/b/c%231.txt", "artifacts/in", "artifacts/in-absolute", "artifacts/z.txt"]
+        );
+        let single: Vec<String> =
+            artifacts(&root.join("z.txt"), &Censoring::default()).into_iter().map(|(n, _)| n).collect();
+        assert_eq!(single, ["z.txt"]);
+        assert!(artifacts(&dir.path().join("missing"), &Censoring::default()).is_empty());
+    }
+
+    #[test]
+    fn excludes_come_before_includes_and_links_do_not_help() {
+        let options = CensoringOptions {
+            exclude_directories: vec!["logs/**".into()],
+            include_directories: vec!["**/*.txt".into()],
+            ..CensoringOptions::default()
+        };
+        let censor = Arc::new(Censor::new(&[Secret::new("hunter2")], 0).unwrap());
+        let censoring = Censoring::new(censor, &options);
+        for (path, censored) in [("a/b.txt", true), ("logs/b.txt", false), ("a.bin", false)] {
+            assert_eq!(censoring.of(path).is_some(), censored, "{path}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("logs")).unwrap();
+        fs::write(dir.path().join("z.txt"), "x").unwrap();
+        symlink("../z.txt", dir.path().join("logs/z.txt")).unwrap();
+        for (name, source) in artifacts(dir.path(), &censoring) {
+            assert!(matches!(source, Source::File { censor: Some(_), .. }), "{name}");
+        }
+    }
+}
