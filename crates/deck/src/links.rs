@@ -51,11 +51,11 @@ pub fn yaml(job: &ProwJob) -> String {
 
 /// All runs for a pull request.
 pub fn pr_history(refs: &Refs, pull: &Pull) -> String {
-    let mut out = url::form_urlencoded::Serializer::new("/pr-history/?".to_owned());
+    let mut out = url::form_urlencoded::Serializer::new(String::new());
     out.append_pair("org", &refs.org)
         .append_pair("repo", &refs.repo)
         .append_pair("pr", &pull.number.to_string());
-    out.finish()
+    format!("/pr-history/?{}", out.finish())
 }
 
 /// The web page of a repository; `github` is `github.link_url`.

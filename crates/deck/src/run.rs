@@ -175,7 +175,7 @@ fn run_directory(key: &str) -> &str {
 }
 
 /// The store's ProwJob whose results are at this place.
-fn known(deck: &Shared, place: &Place) -> Option<Arc<ProwJob>> {
+pub fn known(deck: &Shared, place: &Place) -> Option<Arc<ProwJob>> {
     let mut segments = place.key.rsplit('/');
     let build = segments.next()?;
     let job = segments.next()?;

@@ -141,7 +141,10 @@ fn escape(text: &str, out: &mut String) {
 
 /// Applies the parameters of a "select graphic rendition" sequence.
 fn sgr(mut style: Style, parameters: &str) -> Style {
-    let mut codes = parameters.split([';', ':']).map(|p| p.parse::<u16>().unwrap_or(0));
+    // Nothing is 0; what is no number means nothing.
+    let mut codes = parameters
+        .split([';', ':'])
+        .map(|p| if p.is_empty() { 0 } else { p.parse::<u16>().unwrap_or(u16::MAX) });
     while let Some(code) = codes.next() {
         match code {
             0 => style = Style::default(),

@@ -57,6 +57,7 @@ pub fn first(lines: u64, hits: &[u64], focus: Option<u64>) -> Vec<Part> {
             }
             let tail = if hits.is_empty() { LONE_TAIL } else { TAIL };
             windows.push((lines + 1).saturating_sub(tail).max(1)..lines + 1);
+            windows.sort_by_key(|window| window.start);
         }
     }
     fill(&windows, 1..lines + 1)

@@ -53,8 +53,8 @@ pub async fn page(
     let shown = window(&ids, top);
     let rows: Vec<(u64, Option<Build>)> = futures::stream::iter(shown.ids.iter().copied())
         .map(|id| {
-            let (view, bucket, root) = (&view, &bucket, &root);
-            async move { (id, build(view, bucket, root, id).await) }
+            let (deck, view, bucket, root) = (&deck, &view, &bucket, &root);
+            async move { (id, build(deck, view, bucket, root, id).await) }
         })
         .buffered(AT_ONCE)
         .collect()
@@ -164,11 +164,11 @@ pub struct Build {
     pub end: Option<Timestamp>,
     /// Commit, or "Unknown".
     pub commit: String,
-    /// The ProwJob that crier left beside the results.
-    pub job: Option<ProwJob>,
+    /// The ProwJob: the store's, else the copy beside the results.
+    pub job: Option<Arc<ProwJob>>,
 }
 
-async fn build(view: &View, bucket: &Bucket, root: &Place, id: u64) -> Option<Build> {
+async fn build(deck: &Shared, view: &View, bucket: &Bucket, root: &Place, id: u64) -> Option<Build> {
     let place = if root.key.starts_with("logs") {
         Place { bucket: root.bucket.clone(), key: root.below(&id.to_string()) }
     } else {
@@ -177,15 +177,21 @@ async fn build(view: &View, bucket: &Bucket, root: &Place, id: u64) -> Option<Bu
         // Scheme and bucket of a pointer are not followed.
         Place { bucket: root.bucket.clone(), key: place.key }
     };
-    read_build(view, bucket, &place).await
+    read_build(deck, view, bucket, &place).await
 }
 
 /// Reads what a row shows of a run; `None` for one that this Deck does not show.
-pub async fn read_build(view: &View, bucket: &Bucket, place: &Place) -> Option<Build> {
+pub async fn read_build(deck: &Shared, view: &View, bucket: &Bucket, place: &Place) -> Option<Build> {
+    let known = run::known(deck, place);
     let (started, finished, job) = futures::join!(
         json_if_readable::<Started>(bucket, place.below(STARTED_JSON)),
         json_if_readable::<Finished>(bucket, place.below(FINISHED_JSON)),
-        json_if_readable::<ProwJob>(bucket, place.below(PROWJOB_JSON)),
+        async {
+            match known {
+                Some(job) => Some(job),
+                None => json_if_readable::<ProwJob>(bucket, place.below(PROWJOB_JSON)).await.map(Arc::new),
+            }
+        },
     );
     if job.as_ref().is_some_and(|job| !view.rule.shows(job)) {
         return None;

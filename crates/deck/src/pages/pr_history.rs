@@ -156,7 +156,7 @@ async fn of_storage(
                 Place { bucket: directory.bucket.clone(), key: directory.below(&format!("{job}/{build}")) },
             );
             async move {
-                let read = read_build(view, bucket, &place).await?;
+                let read = read_build(deck, view, bucket, &place).await?;
                 Some(Entry {
                     job,
                     build,
