@@ -1,14 +1,33 @@
 //! Keeps a snapshot current: watches the files, loads, validates, swaps (prow-config §6.5, done better).
 //!
-//! Properties: readers see whole snapshots only; a tree that does not load changes nothing and is reported once;
-//! nested edits, ConfigMap `..data` flips, VERSION and supplemental files are all seen, by notification and, where
-//! the file system sends none, by comparing modification times every few seconds.
+//! Properties:
+//! * Readers see whole snapshots only. A tree that changes while it is read is read again.
+//! * A tree that does not load changes nothing; the last good snapshot stays, and the reasons are logged once.
+//! * Nested edits, ConfigMap `..data` flips, VERSION and supplemental files are all seen: by notification, and where
+//!   a file system sends none, by comparing what `stat` says every few seconds.
 
-use crate::diagnostic::LoadErrors;
+mod stamp;
+
+use crate::diagnostic::{Diagnostic, LoadErrors};
 use crate::load::{LoadOptions, load};
 use crate::snapshot::Snapshot;
-use std::sync::Arc;
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use stamp::Stamp;
+use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 use tokio::sync::watch;
+
+/// Quiet time after the last notification before files are read: editors and kubelets write several at once.
+const SETTLE: Duration = Duration::from_millis(100);
+/// Files that never stop changing are read all the same after this many times of settling.
+const MAX_SETTLES: u32 = 20;
+/// How often to look without a notification.
+const POLL: Duration = Duration::from_secs(5);
+/// Attempts to read a tree that changes meanwhile.
+const ATTEMPTS: u32 = 5;
 
 /// The current snapshot, for everyone who needs one. Clones are cheap and see the same.
 #[derive(Debug, Clone)]
@@ -30,7 +49,7 @@ impl Handle {
         self.current.borrow().clone()
     }
 
-    /// Tells of every later snapshot.
+    /// Tells of every later snapshot. When the agent ends, so does the channel.
     pub fn changes(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.current.clone()
     }
@@ -39,21 +58,172 @@ impl Handle {
 /// Watches the files; dropping it ends the watching, and handles keep the last snapshot.
 #[derive(Debug)]
 pub struct Agent {
-    sender: Arc<watch::Sender<Arc<Snapshot>>>,
+    state: Arc<State>,
+    wake: mpsc::Sender<Wake>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct State {
+    sender: watch::Sender<Arc<Snapshot>>,
     options: LoadOptions,
+    /// What the files looked like when they were last read, successfully or not.
+    seen: Mutex<Stamp>,
+}
+
+enum Wake {
+    Changed,
+    Stop,
+}
+
+/// Loads a tree that stands still: read again until it looks the same before and after.
+fn load_still(options: &LoadOptions) -> (Result<Snapshot, LoadErrors>, Stamp) {
+    let mut before = Stamp::of(options);
+    for _ in 1..ATTEMPTS {
+        let result = load(options);
+        let after = Stamp::of(options);
+        if before == after {
+            return (result, after);
+        }
+        before = after;
+    }
+    let message = format!(
+        "the files changed while they were read, {ATTEMPTS} times in a row; they are read again when they rest"
+    );
+    (Err(LoadErrors { errors: vec![Diagnostic::error(message)], warnings: Vec::new() }), Stamp::default())
+}
+
+impl State {
+    /// Reads and swaps if the files look different from last time, or if `always`.
+    fn reload(&self, always: bool) -> Result<bool, LoadErrors> {
+        // A panic while reading leaves the old stamp, which only means reading again.
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if !always && *seen == Stamp::of(&self.options) {
+            return Ok(false);
+        }
+        let (result, stamp) = load_still(&self.options);
+        *seen = stamp;
+        self.sender.send_replace(Arc::new(result?));
+        Ok(true)
+    }
 }
 
 impl Agent {
     /// Loads once, then keeps loading when files change. Fails if the first load does.
     pub fn start(options: LoadOptions) -> Result<(Handle, Agent), LoadErrors> {
-        let (sender, current) = watch::channel(Arc::new(load(&options)?));
-        let sender = Arc::new(sender);
-        Ok((Handle { current, _keep: None }, Agent { sender, options }))
+        let (result, stamp) = load_still(&options);
+        let snapshot = result?;
+        for warning in &snapshot.warnings {
+            tracing::warn!(component = "config", "{warning}");
+        }
+        let (sender, current) = watch::channel(Arc::new(snapshot));
+        let state = Arc::new(State { sender, options, seen: Mutex::new(stamp) });
+        let (wake, woken) = mpsc::channel();
+        let watcher = watch_files(&state.options, wake.clone());
+        let worker = state.clone();
+        let thread = thread::Builder::new()
+            .name("config-watch".into())
+            .spawn(move || follow(&worker, &woken, watcher))
+            .map_err(|e| LoadErrors {
+                errors: vec![Diagnostic::error(format!(
+                    "cannot start the thread that watches the configuration: {e}"
+                ))],
+                warnings: Vec::new(),
+            })?;
+        Ok((Handle { current, _keep: None }, Agent { state, wake, thread: Some(thread) }))
     }
 
     /// Loads now, without waiting for a notification. On errors the last good snapshot stays in force.
     pub fn reload(&self) -> Result<(), LoadErrors> {
-        self.sender.send_replace(Arc::new(load(&self.options)?));
-        Ok(())
+        self.state.reload(true).map(drop)
     }
 }
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // If the thread is gone already there is nobody to stop.
+        let _ = self.wake.send(Wake::Stop);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Watches directories, not files: a file that is replaced, as editors and ConfigMaps do, would be lost.
+fn watch_files(options: &LoadOptions, wake: mpsc::Sender<Wake>) -> Option<RecommendedWatcher> {
+    let tell = move |_: notify::Result<notify::Event>| {
+        // The receiver is gone when the agent is being dropped.
+        let _ = wake.send(Wake::Changed);
+    };
+    let mut watcher = match notify::recommended_watcher(tell) {
+        Ok(watcher) => watcher,
+        Err(error) => {
+            tracing::warn!(component = "config", %error, "no file notifications; changes are found by looking every {POLL:?}");
+            return None;
+        }
+    };
+    let mut add = |path: &Path, mode| {
+        if let Err(error) = watcher.watch(path, mode) {
+            tracing::warn!(component = "config", path = %path.display(), %error, "no notifications from here; changes are found by looking every {POLL:?}");
+        }
+    };
+    for file in [Some(&options.config_path), options.plugin_config.as_ref()].into_iter().flatten() {
+        add(directory_of(file), RecursiveMode::NonRecursive);
+    }
+    if let Some(jobs) = &options.job_config_path {
+        if jobs.is_dir() {
+            add(jobs, RecursiveMode::Recursive);
+        } else {
+            add(directory_of(jobs), RecursiveMode::NonRecursive);
+        }
+    }
+    for directory in
+        options.supplemental_prow_config_dirs.iter().chain(&options.supplemental_plugin_config_dirs)
+    {
+        add(directory, RecursiveMode::Recursive);
+    }
+    Some(watcher)
+}
+
+fn directory_of(file: &Path) -> &Path {
+    file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// The agent's thread: waits, lets files settle, reads.
+fn follow(state: &State, woken: &mpsc::Receiver<Wake>, watcher: Option<RecommendedWatcher>) {
+    let _watcher = watcher;
+    loop {
+        match woken.recv_timeout(POLL) {
+            Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            Ok(Wake::Changed) => {
+                for _ in 0..MAX_SETTLES {
+                    match woken.recv_timeout(SETTLE) {
+                        Ok(Wake::Changed) => {}
+                        Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                        Err(RecvTimeoutError::Timeout) => break,
+                    }
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        match state.reload(false) {
+            Ok(false) => {}
+            Ok(true) => {
+                let snapshot = state.sender.borrow().clone();
+                let (jobs, warnings) = (snapshot.jobs.len(), snapshot.warnings.len());
+                tracing::info!(
+                    component = "config",
+                    jobs,
+                    warnings,
+                    "the configuration changed; the new one is in force"
+                );
+            }
+            Err(errors) => {
+                tracing::error!(component = "config", %errors, "the configuration changed and does not load; the last good one stays in force");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -306,4 +306,34 @@ mod tests {
             assert!(Schedule::parse(spec).is_err(), "{spec:?}");
         }
     }
+
+    #[test]
+    fn the_reference_implementation_agrees() {
+        let path =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/golden/vectors/cron.json");
+        let Ok(text) = std::fs::read_to_string(&path) else {
+            eprintln!("skipped: {} is not here", path.display());
+            return;
+        };
+        let vectors: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let after = vectors["after"].as_str().unwrap();
+        let (mut wrong, mut count) = (Vec::new(), 0);
+        for (spec, want) in vectors["next"].as_object().unwrap() {
+            count += 1;
+            match (Schedule::parse(spec), want.as_array()) {
+                (Err(_), None) => {}
+                (Ok(_), Some(times)) => {
+                    let times: Vec<&str> =
+                        times.iter().filter_map(|t| t.as_str()).filter(|t| *t != "never").collect();
+                    let got = nexts(spec, after, 6);
+                    if got != times {
+                        wrong.push(format!("{spec}: wants {times:?}, got {got:?}"));
+                    }
+                }
+                (got, want) => wrong.push(format!("{spec}: wants {want:?}, got {got:?}")),
+            }
+        }
+        eprintln!("{count} schedules, {} differences", wrong.len());
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
 }

@@ -2,6 +2,7 @@
 //! of the configuration file, after defaulting. `cargo xtask golden` writes them and `prow config jobs` shows them.
 
 use crate::jobs::{Brancher, ChangeMatcher, JobBase, Jobs};
+use crate::prowconfig::ProwConfig;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -112,4 +113,9 @@ pub fn job_records(jobs: &Jobs) -> impl Iterator<Item = Value> + '_ {
         json!({"kind": "periodic", "job": out.0})
     });
     presubmits.chain(postsubmits).chain(periodics)
+}
+
+/// The `{config}` record: config.yaml without its jobs, after defaulting.
+pub fn config_record(prow: &ProwConfig) -> Value {
+    json!({"config": prow})
 }

@@ -12,3 +12,7 @@ pub(crate) fn is_zero(value: &i64) -> bool {
 pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
+/// An absent or empty list is left out.
+pub(crate) fn none_or_empty<T>(value: &Option<Vec<T>>) -> bool {
+    value.as_ref().is_none_or(Vec::is_empty)
+}

@@ -1,6 +1,6 @@
 //! Real configurations against what the reference implementation makes of them. Says so when they are not here.
 
-use prow_config::golden::job_records;
+use prow_config::golden::{config_record, job_records};
 use prow_config::{LoadOptions, load};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -104,6 +104,11 @@ fn compare(name: &str, expected: &Path, options: &LoadOptions) {
         wrong.len(),
         snapshot.warnings.len()
     );
+    let expected_config = records(&expected.with_file_name("config.jsonl.gz")).remove(0);
+    let mut found = Vec::new();
+    differences("", &normal(expected_config), &normal(config_record(&snapshot.prow)), &mut found);
+    eprintln!("{name}: config.yaml: {} differences", found.len());
+    wrong.extend(found);
     wrong.truncate(20);
     assert!(wrong.is_empty(), "{name}:\n{}", wrong.join("\n"));
 }

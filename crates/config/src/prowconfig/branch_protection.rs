@@ -1,5 +1,6 @@
 //! `branch-protection` (prow-config §4.16).
 
+use crate::serde_util::none_or_empty;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -29,10 +30,10 @@ pub struct ReviewPolicy {
 #[serde(default)]
 pub struct DismissalRestrictions {
     /// Logins.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "none_or_empty")]
     pub users: Option<Vec<String>>,
     /// Slugs.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "none_or_empty")]
     pub teams: Option<Vec<String>>,
 }
 
@@ -41,10 +42,10 @@ pub struct DismissalRestrictions {
 #[serde(default)]
 pub struct BypassRestrictions {
     /// Logins.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "none_or_empty")]
     pub users: Option<Vec<String>>,
     /// Slugs.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "none_or_empty")]
     pub teams: Option<Vec<String>>,
 }
 
@@ -53,13 +54,13 @@ pub struct BypassRestrictions {
 #[serde(default)]
 pub struct Restrictions {
     /// Slugs.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "none_or_empty")]
     pub apps: Option<Vec<String>>,
     /// Logins.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "none_or_empty")]
     pub users: Option<Vec<String>>,
     /// Slugs.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "none_or_empty")]
     pub teams: Option<Vec<String>>,
 }
 
@@ -68,7 +69,7 @@ pub struct Restrictions {
 #[serde(default)]
 pub struct RequiredStatusChecks {
     /// Contexts.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "none_or_empty")]
     pub contexts: Option<Vec<String>>,
     /// Up to date with the base.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -114,10 +115,10 @@ macro_rules! with_policy {
             #[serde(skip_serializing_if = "Option::is_none")]
             pub require_signed_commits: Option<bool>,
             /// Patterns of branches to leave out.
-            #[serde(skip_serializing_if = "Option::is_none")]
+            #[serde(skip_serializing_if = "none_or_empty")]
             pub exclude: Option<Vec<String>>,
             /// Patterns of the only branches to protect.
-            #[serde(skip_serializing_if = "Option::is_none")]
+            #[serde(skip_serializing_if = "none_or_empty")]
             pub include: Option<Vec<String>>,
             $($(#[$fdoc])* #[serde(skip_serializing_if = $skip)] pub $field: $type,)*
         }

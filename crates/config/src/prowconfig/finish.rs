@@ -1,6 +1,6 @@
 //! Defaults that depend on other keys, old forms into new ones, and the rules of §4 that concern config.yaml alone.
 
-use super::{DefaultDecorationEntry, LensConfig, LensFileConfig, Plank, ProwConfig};
+use super::{LensConfig, LensFileConfig, Plank, ProwConfig};
 use crate::diagnostic::Diagnostic;
 use crate::goregex::GoRegex;
 use crate::gotemplate::GoTemplate;
@@ -52,6 +52,10 @@ pub(crate) fn finish(prow: &mut ProwConfig, list: &mut Vec<Diagnostic>) {
     deck(prow, &mut errors);
     sections(prow, &mut errors);
     super::tide::finish(&mut prow.tide, &mut errors);
+    super::tidequery::check(&prow.tide.queries, &mut errors);
+    let defaults = std::mem::take(&mut prow.prowjob_default_entries);
+    prow.tide.queries = super::tidequery::unite(std::mem::take(&mut prow.tide.queries), &defaults);
+    prow.prowjob_default_entries = defaults;
     if prow.branch_protection.include.as_ref().is_some_and(|l| !l.is_empty())
         && prow.branch_protection.exclude.as_ref().is_some_and(|l| !l.is_empty())
     {
@@ -117,26 +121,12 @@ fn plank(plank: &mut Plank, errors: &mut Errors<'_>) {
             format!("{text:?} in a decoration default is not a quantity such as 500m or 1.5Gi"),
         );
     }
-    if plank.default_decoration_configs.is_empty() {
-        return;
-    }
-    if !plank.default_decoration_config_entries.is_empty() {
+    if !plank.default_decoration_configs.is_empty() && !plank.default_decoration_config_entries.is_empty() {
         errors.push(
             "plank",
             "default_decoration_configs and default_decoration_config_entries exclude each other; keep the entries",
         );
-        return;
     }
-    // `*` first, then organisations, then repositories: later ones win.
-    let class = |key: &str| if key == "*" { 0 } else { 1 + usize::from(key.contains('/')) };
-    let mut keys: Vec<&String> = plank.default_decoration_configs.keys().collect();
-    keys.sort_by_key(|k| class(k));
-    let entries = keys.into_iter().map(|key| DefaultDecorationEntry {
-        repo: key.clone(),
-        cluster: String::new(),
-        config: plank.default_decoration_configs.get(key).cloned().map(Arc::new),
-    });
-    plank.default_decoration_config_entries = entries.collect();
 }
 
 fn jenkins(prow: &mut ProwConfig, errors: &mut Errors<'_>) {
@@ -178,7 +168,7 @@ fn deck(prow: &mut ProwConfig, errors: &mut Errors<'_>) {
     }
     from_viewers.sort_by(|a, b| a.lens.name.cmp(&b.lens.name));
     spyglass.lenses.extend(from_viewers);
-    let prefix = std::mem::take(&mut spyglass.gcs_browser_prefix);
+    let prefix = spyglass.gcs_browser_prefix.clone();
     for (key, map) in [
         ("gcs_browser_prefixes", &mut spyglass.gcs_browser_prefixes),
         ("gcs_browser_prefixes_by_bucket", &mut spyglass.gcs_browser_prefixes_by_bucket),
@@ -194,10 +184,18 @@ fn deck(prow: &mut ProwConfig, errors: &mut Errors<'_>) {
     if !deck.rerun_auth_configs.is_empty() && !deck.default_rerun_auth_configs.is_empty() {
         errors.push("deck", "rerun_auth_configs and default_rerun_auth_configs exclude each other");
     }
-    let auth = deck
-        .rerun_auth_configs
-        .values()
-        .chain(deck.default_rerun_auth_configs.iter().filter_map(|e| e.rerun_auth_configs.as_ref()));
+    // The unnamed entry first, then `*`, organisations, repositories: the last match wins.
+    let class = |key: &str| match key {
+        "" => 0,
+        "*" => 1,
+        key => 2 + usize::from(key.contains('/')),
+    };
+    let mut old: Vec<_> = std::mem::take(&mut deck.rerun_auth_configs).into_iter().collect();
+    old.sort_by_key(|(key, _)| class(key));
+    deck.default_rerun_auth_configs.extend(old.into_iter().map(|(repo, config)| {
+        super::DefaultRerunAuthEntry { repo, cluster: String::new(), rerun_auth_configs: Some(config) }
+    }));
+    let auth = deck.default_rerun_auth_configs.iter().filter_map(|e| e.rerun_auth_configs.as_ref());
     for config in auth {
         if let Err(message) = crate::validate::check_rerun_auth(config) {
             errors.push("deck.rerun_auth_configs", message);

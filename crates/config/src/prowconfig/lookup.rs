@@ -80,12 +80,11 @@ impl ProwConfig {
     /// The decoration defaults that apply to a repository (`org/repo`, or empty for none) and cluster (§1.6).
     pub fn default_decoration(&self, repo: &str, cluster: &str) -> Option<DecorationConfig> {
         let mut merged: Option<DecorationConfig> = None;
-        for entry in &self.plank.default_decoration_config_entries {
-            let Some(config) = &entry.config else { continue };
-            if !decoration_matches(&entry.repo, &entry.cluster, repo, cluster) {
+        for (entry_repo, entry_cluster, config) in self.plank.decoration_defaults() {
+            if !decoration_matches(entry_repo, entry_cluster, repo, cluster) {
                 continue;
             }
-            let mut next = DecorationConfig::clone(config);
+            let mut next = config.clone();
             if let Some(before) = &merged {
                 next.apply_default(before);
             }

@@ -11,6 +11,7 @@ mod reporters;
 mod retired;
 mod services;
 mod tide;
+mod tidequery;
 
 pub use branch_protection::*;
 pub use deck::*;

@@ -76,6 +76,24 @@ impl Default for Plank {
     }
 }
 
+impl Plank {
+    /// All decoration defaults as (repo, cluster, config), later ones winning: the entries, or the map's `*` first,
+    /// then organisations, then repositories.
+    pub fn decoration_defaults(&self) -> Vec<(&str, &str, &DecorationConfig)> {
+        if !self.default_decoration_config_entries.is_empty() {
+            let entries = self.default_decoration_config_entries.iter();
+            return entries
+                .filter_map(|e| Some((e.repo.as_str(), e.cluster.as_str(), e.config.as_deref()?)))
+                .collect();
+        }
+        let class = |key: &str| if key == "*" { 0 } else { 1 + usize::from(key.contains('/')) };
+        let mut all: Vec<_> =
+            self.default_decoration_configs.iter().map(|(k, c)| (k.as_str(), "", c)).collect();
+        all.sort_by_key(|(key, _, _)| class(key));
+        all
+    }
+}
+
 /// A decoration default for the jobs that its filters match (§1.6).
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]

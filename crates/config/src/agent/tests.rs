@@ -1,0 +1,99 @@
+//! Real files, real notifications; waiting is for the change itself.
+
+use super::*;
+use std::fs;
+
+const CONFIG: &str = "plank:\n  max_concurrency: 1\n";
+
+fn job(name: &str) -> String {
+    format!("periodics:\n- name: {name}\n  interval: 1h\n  spec:\n    containers:\n    - image: i\n")
+}
+
+fn tree() -> (tempfile::TempDir, LoadOptions) {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("config.yaml"), CONFIG).unwrap();
+    fs::create_dir_all(dir.path().join("jobs/deep/er")).unwrap();
+    fs::write(dir.path().join("jobs/deep/er/a.yaml"), job("one")).unwrap();
+    let options = LoadOptions {
+        config_path: dir.path().join("config.yaml"),
+        job_config_path: Some(dir.path().join("jobs")),
+        ..LoadOptions::default()
+    };
+    (dir, options)
+}
+
+fn name(snapshot: &Snapshot) -> String {
+    snapshot.jobs.periodics[0].base.name.clone()
+}
+
+#[tokio::test]
+async fn a_nested_edit_becomes_a_new_snapshot() {
+    let (dir, options) = tree();
+    let (handle, agent) = Agent::start(options).unwrap();
+    let old = handle.snapshot();
+    assert_eq!(name(&old), "one");
+    let mut changes = handle.changes();
+    fs::write(dir.path().join("jobs/deep/er/a.yaml"), job("another")).unwrap();
+    changes.changed().await.unwrap();
+    assert_eq!((name(&old), name(&handle.snapshot())), ("one".into(), "another".into()));
+    drop(agent);
+    assert!(changes.changed().await.is_err(), "the feed ends with the agent");
+    assert_eq!(name(&handle.snapshot()), "another");
+}
+
+#[tokio::test]
+async fn a_broken_tree_leaves_the_last_good_snapshot() {
+    let (dir, options) = tree();
+    let (handle, agent) = Agent::start(options).unwrap();
+    let file = dir.path().join("jobs/deep/er/a.yaml");
+    fs::write(&file, "periodics: [{name: broken}]\n").unwrap();
+    let errors = agent.reload().unwrap_err();
+    assert!(errors.to_string().contains("a.yaml:1:"), "{errors}");
+    assert_eq!(name(&handle.snapshot()), "one");
+    fs::write(&file, job("mended")).unwrap();
+    agent.reload().unwrap();
+    assert_eq!(name(&handle.snapshot()), "mended");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_configmap_flip_is_seen_whole() {
+    use std::os::unix::fs::symlink;
+    let dir = tempfile::tempdir().unwrap();
+    let at = |p: &str| dir.path().join(p);
+    for (generation, name) in [("..1", "one"), ("..2", "two")] {
+        fs::create_dir(at(generation)).unwrap();
+        fs::write(at(generation).join("config.yaml"), CONFIG).unwrap();
+        fs::write(at(generation).join("jobs.yaml"), job(name)).unwrap();
+    }
+    symlink("..1", at("..data")).unwrap();
+    symlink("..data/config.yaml", at("config.yaml")).unwrap();
+    symlink("..data/jobs.yaml", at("jobs.yaml")).unwrap();
+    fs::create_dir(at("jobs")).unwrap();
+    symlink("../..data/jobs.yaml", at("jobs/jobs.yaml")).unwrap();
+    let options = LoadOptions {
+        config_path: at("config.yaml"),
+        job_config_path: Some(at("jobs")),
+        ..LoadOptions::default()
+    };
+    let (handle, _agent) = Agent::start(options).unwrap();
+    assert_eq!(name(&handle.snapshot()), "one");
+    let mut changes = handle.changes();
+    symlink("..2", at("..data_tmp")).unwrap();
+    fs::rename(at("..data_tmp"), at("..data")).unwrap();
+    changes.changed().await.unwrap();
+    assert_eq!(name(&handle.snapshot()), "two");
+}
+
+#[test]
+fn a_fixed_handle_stays() {
+    let handle = Handle::fixed(Snapshot::default());
+    assert!(handle.snapshot().jobs.is_empty());
+    assert!(!handle.changes().has_changed().unwrap());
+}
+
+#[test]
+fn the_first_load_must_succeed() {
+    let options = LoadOptions { config_path: "/nowhere/config.yaml".into(), ..LoadOptions::default() };
+    assert!(Agent::start(options).unwrap_err().to_string().contains("/nowhere/config.yaml"));
+}
