@@ -71,7 +71,7 @@ impl Kubelet {
             clock,
             Arc::new(runtime),
             options.node_name.clone(),
-            (!capabilities.sandboxed()).then(|| capabilities.describe()),
+            capabilities.clone(),
             options.shutdown_grace.as_secs(),
         ));
         let tasks = [
@@ -117,7 +117,7 @@ impl Kubelet {
     /// Ends every Pod within its grace (at most [`Options::shutdown_grace`]), reports them as Failed with reason
     /// `Evicted`, so that plank revives them after the next start, and returns when nothing of them runs any more.
     /// Pods that have not started stay as they are.
-    pub async fn shutdown(self) {
+    pub async fn shutdown(&self) {
         if let Some(bind) = self.tasks.last() {
             bind.abort();
         }
@@ -161,6 +161,7 @@ async fn watch(shared: Arc<Shared>) {
                 shared.retain(&listed);
                 if std::mem::take(&mut first) {
                     adopt(&shared).await;
+                    shared.synced.notify_one();
                 }
             }
             Ok(watcher::Event::Apply(pod)) => shared.put(pod),
@@ -184,6 +185,8 @@ async fn adopt(shared: &Arc<Shared>) {
 
 /// Passes changes that the runtime sees on to the workers.
 async fn relay(shared: Arc<Shared>) {
+    // Until the API's Pods are known, a Pod that is not among them is not therefore gone.
+    shared.synced.notified().await;
     loop {
         let uid = shared.runtime.changed().await;
         shared.wake(&uid);

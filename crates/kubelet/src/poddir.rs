@@ -10,7 +10,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Paths of one Pod's directory, `<data>/pods/<pod-uid>`.
@@ -94,6 +94,21 @@ impl PodDir {
         write_json(&self.terminate(), request)
     }
 
+    /// Once a Pod has ended: frees its disk space and takes its secrets off it. Logs and record stay until the Pod goes.
+    pub fn discard_all_but_the_account(&self) {
+        let plan = self.plan();
+        let gone = match std::fs::remove_file(&plan) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", &plan, e)),
+            _ => Ok(()),
+        };
+        for result in [gone, remove_tree(&self.volumes()), remove_tree(&self.path.join("containers"))] {
+            if let Err(e) = result {
+                // Not worth more: it goes with the directory. The supervisor's own log takes this.
+                eprintln!("pod-supervisor: {e}");
+            }
+        }
+    }
+
     /// True while a supervisor holds the lock.
     pub fn supervised(&self) -> Result<bool, Error> {
         is_held(&self.lock())
@@ -107,6 +122,25 @@ pub fn private_dir(path: &Path) -> Result<(), Error> {
         .mode(0o700)
         .create(path)
         .map_err(|e| Error::io("create the directory", path, e))
+}
+
+/// Removes a directory with all that is in it, directories that a job has closed to itself (as Go's module cache is)
+/// included. Links are removed, not followed. Fine if there is none.
+pub fn remove_tree(path: &Path) -> Result<(), Error> {
+    match std::fs::remove_dir_all(path) {
+        Ok(()) => return Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {}
+        Err(e) => return Err(Error::io("remove", path, e)),
+    }
+    let mut open = vec![path.to_owned()];
+    while let Some(dir) = open.pop() {
+        // What cannot be opened up or listed makes the removal below fail, with its reason.
+        let _ = std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o700));
+        let entries = std::fs::read_dir(&dir).into_iter().flatten().flatten();
+        open.extend(entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));
+    }
+    std::fs::remove_dir_all(path).map_err(|e| Error::io("remove", path, e))
 }
 
 /// A lock that lasts until this value is dropped or its process ends.
@@ -180,6 +214,23 @@ pub fn write_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), Err
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn closed_directories_are_removed_and_links_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (tree, other) = (dir.path().join("tree"), dir.path().join("other"));
+        std::fs::create_dir_all(tree.join("a/b")).unwrap();
+        std::fs::create_dir(&other).unwrap();
+        std::fs::write(tree.join("a/b/c"), "").unwrap();
+        std::fs::write(other.join("kept"), "").unwrap();
+        std::os::unix::fs::symlink(&other, tree.join("a/link")).unwrap();
+        for closed in ["a/b", "a"] {
+            std::fs::set_permissions(tree.join(closed), std::fs::Permissions::from_mode(0o500)).unwrap();
+        }
+        remove_tree(&tree).unwrap();
+        assert!(!tree.exists() && other.join("kept").exists());
+        remove_tree(&tree).unwrap();
+    }
 
     #[test]
     fn a_lock_is_seen_without_being_taken_and_ends_with_its_holder() {

@@ -4,7 +4,7 @@ use crate::build::env::{DEFAULT_PATH, Machine};
 use crate::error::Error;
 use crate::options::SandboxMode;
 use crate::plan::{ContainerPlan, PodPlan};
-use crate::poddir::{PodDir, private_dir, write_json};
+use crate::poddir::{PodDir, private_dir, remove_tree, write_json};
 use crate::process::IsolationKind;
 use crate::record::ContainerState;
 use std::path::{Path, PathBuf};
@@ -92,9 +92,7 @@ async fn try_one(
     isolation: IsolationKind,
 ) -> Result<Result<Vec<String>, String>, Error> {
     let dir = PodDir::new(data_dir.join("probe"));
-    if dir.path().exists() {
-        std::fs::remove_dir_all(dir.path()).map_err(|e| Error::io("remove", dir.path(), e))?;
-    }
+    remove_tree(dir.path())?;
     private_dir(dir.path())?;
     let plan = PodPlan {
         namespace: String::new(),
@@ -132,7 +130,7 @@ async fn try_one(
         .map_err(|e| Error::io("start the supervisor", exe, e))?;
     let waited = tokio::time::timeout(PATIENCE, child.wait()).await;
     let record = dir.read_record()?;
-    std::fs::remove_dir_all(dir.path()).map_err(|e| Error::io("remove", dir.path(), e))?;
+    remove_tree(dir.path())?;
     if waited.is_err() {
         return Ok(Err("a trivial sandboxed process did not end in time".to_owned()));
     }

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::logs::{self, LogQuery, LogStream};
 use crate::options::Network;
 use crate::plan::{ID_RANGE, Identity, Isolation};
-use crate::poddir::{self, PodDir, private_dir, write_json};
+use crate::poddir::{self, PodDir, private_dir, remove_tree, write_json};
 use crate::record::{ContainerState, PodRecord, TerminateRequest};
 use crate::runtime::{PrepareError, RunState, Runtime};
 use async_trait::async_trait;
@@ -144,7 +144,7 @@ impl ProcessRuntime {
     fn sweep(&self) -> Result<(), Error> {
         for entry in read_dir(&self.options.pods_dir)? {
             if entry.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.')) {
-                fs::remove_dir_all(&entry).map_err(|e| Error::io("remove the unfinished", &entry, e))?;
+                remove_tree(&entry)?;
             }
         }
         Ok(())
@@ -204,6 +204,10 @@ impl Runtime for ProcessRuntime {
         self.state_of(uid)
     }
 
+    async fn quiet(&self, uid: &str) -> Result<bool, Error> {
+        Ok(!self.launched.lock().contains(uid) && !self.dir(uid).supervised()?)
+    }
+
     async fn prepare(&self, pod: &Pod, objects: &Objects) -> Result<Vec<Remark>, PrepareError> {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         let dir = self.dir(&uid);
@@ -226,10 +230,7 @@ impl Runtime for ProcessRuntime {
         let allowed = self.options.allow_host_paths.clone();
         let remarks = built.remarks;
         let write = move || -> Result<(), Error> {
-            if unfinished.path().exists() {
-                fs::remove_dir_all(unfinished.path())
-                    .map_err(|e| Error::io("remove the unfinished", unfinished.path(), e))?;
-            }
+            remove_tree(unfinished.path())?;
             private_dir(unfinished.path())?;
             private_dir(&unfinished.logs())?;
             volumes::write(&built.volumes, &unfinished, owner, &allowed)?;
@@ -315,7 +316,11 @@ impl Runtime for ProcessRuntime {
         );
         dir.write_record(&record)?;
         drop(lock);
-        Ok(())
+        blocking(move || {
+            dir.discard_all_but_the_account();
+            Ok(())
+        })
+        .await
     }
 
     async fn remove(&self, uid: &str) -> Result<(), Error> {
@@ -329,7 +334,7 @@ impl Runtime for ProcessRuntime {
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
                 Err(e) => return Err(Error::io("remove", &from, e)),
             }
-            fs::remove_dir_all(&to).map_err(|e| Error::io("remove", &to, e))
+            remove_tree(&to)
         })
         .await
     }

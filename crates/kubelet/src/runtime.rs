@@ -50,6 +50,8 @@ pub trait Runtime: Send + Sync + 'static {
     async fn known(&self) -> Result<Vec<String>, Error>;
     /// Where one stands.
     async fn state(&self, uid: &str) -> Result<RunState, Error>;
+    /// True if no process works for the Pod any more, whoever watched over it and tidies up after it included.
+    async fn quiet(&self, uid: &str) -> Result<bool, Error>;
     /// Makes everything ready, whole or not at all; starts nothing.
     async fn prepare(&self, pod: &Pod, objects: &Objects) -> Result<Vec<Remark>, PrepareError>;
     /// Starts a prepared Pod; never a second time.

@@ -1,6 +1,7 @@
 //! What the runner's tasks share: the Pods as the API has them, the workers, and the ways to write to the API.
 
 use crate::error::Error;
+use crate::probe::Capabilities;
 use crate::runtime::Runtime;
 use crate::worker::Worker;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference, Pod, PodStatus};
@@ -20,8 +21,9 @@ pub(crate) struct Shared {
     pub(crate) clock: SharedClock,
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) node_name: String,
-    /// Why there is no sandbox, if there is none.
-    pub(crate) unsandboxed: Option<String>,
+    pub(crate) capabilities: Capabilities,
+    /// The API's Pods have been listed once.
+    pub(crate) synced: Notify,
     /// Wakes the scheduler.
     pub(crate) reschedule: Notify,
     /// Wakes who waits for workers to settle.
@@ -44,7 +46,7 @@ impl Shared {
         clock: SharedClock,
         runtime: Arc<dyn Runtime>,
         node_name: String,
-        unsandboxed: Option<String>,
+        capabilities: Capabilities,
         shutdown_seconds: u64,
     ) -> Self {
         Shared {
@@ -52,7 +54,8 @@ impl Shared {
             clock,
             runtime,
             node_name,
-            unsandboxed,
+            capabilities,
+            synced: Notify::new(),
             reschedule: Notify::new(),
             settling: Notify::new(),
             pods: Mutex::default(),
@@ -169,12 +172,26 @@ impl Shared {
                 self.update(pod);
                 Ok(())
             }
-            // The Pod, or this Pod, is gone; the watch is about to say so.
-            Err(kube::Error::Api(s)) if s.code == 404 || s.code == 409 => {
+            Err(kube::Error::Api(s)) if s.code == 404 || s.code == 409 => self.look(pod).await,
+            Err(e) => Err(Error::api(format!("write the status of Pod {name}"), e)),
+        }
+    }
+
+    /// Looks whether a Pod is still there, where a refusal could mean that it is not (or that another of its name has
+    /// its place). A mistake here would end a running job, so the API is asked.
+    async fn look(self: &Arc<Self>, pod: &Pod) -> Result<(), Error> {
+        let name = pod.metadata.name.clone().unwrap_or_default();
+        let found = self.pods_in(pod).get_opt(&name).await;
+        let found = found.map_err(|e| Error::api(format!("look for Pod {name}"), e))?;
+        match found {
+            Some(found) if found.metadata.uid == pod.metadata.uid => {
+                self.update(found);
+                Err(Error::Other(format!("the status of Pod {name} was refused as conflicting")))
+            }
+            _ => {
                 self.gone(pod.metadata.uid.as_deref().unwrap_or_default());
                 Ok(())
             }
-            Err(e) => Err(Error::api(format!("write the status of Pod {name}"), e)),
         }
     }
 

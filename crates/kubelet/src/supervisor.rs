@@ -11,7 +11,7 @@
 mod log;
 
 use crate::error::Error;
-use crate::plan::{ContainerPlan, PodPlan};
+use crate::plan::{ContainerPlan, Isolation, PodPlan};
 use crate::poddir::{self, Lock, PodDir};
 use crate::record::{
     Cause, ContainerRecord, ContainerState, Ended, PodRecord, REASON_COMPLETED, REASON_DEADLINE_EXCEEDED,
@@ -20,8 +20,9 @@ use crate::record::{
 use crate::sandbox::message::{Channel, Message};
 use jiff::Timestamp;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
+use nix::sys::stat::Mode;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
+use nix::unistd::{Gid, Pid, Uid};
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -101,6 +102,8 @@ impl Supervisor {
         // A session of our own: a terminal's Ctrl-C is for the main process, which then decides.
         // It fails only if we lead a process group already, and then there is nothing to leave.
         let _ = nix::unistd::setsid();
+        // What we make for jobs they must be able to use, whatever the user who started us likes.
+        nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
         let began = Instant::now();
         let lock = loop {
             match poddir::try_lock(&dir.lock())? {
@@ -266,6 +269,14 @@ impl Supervisor {
         let log = log::Writer::create(&self.dir.log(name))?;
         let (output, out) = std::io::pipe().map_err(|e| Error::Other(format!("cannot make a pipe: {e}")))?;
         let err = out.try_clone().map_err(|e| Error::Other(format!("cannot make a pipe: {e}")))?;
+        let container = self.container(index);
+        if let Isolation::Sandboxed(identity) = self.plan.isolation
+            && let Some(id) = identity.owner().filter(|_| !container.host_ids)
+        {
+            // So that the job may open its own /dev/stdout and /dev/stderr by name.
+            nix::unistd::fchown(&out, Some(Uid::from_raw(id)), Some(Gid::from_raw(id)))
+                .map_err(|e| Error::system("give the job its output", e))?;
+        }
         let (ours, theirs) = socket_pair()?;
         let mut command = self.sandbox_command("container", theirs);
         command.arg(nix::unistd::getpid().to_string()).arg(name).stdout(out).stderr(err);
@@ -519,7 +530,9 @@ impl Supervisor {
             _ => Ended { succeeded: all_succeeded, at: Timestamp::now(), cause: Cause::default() },
         };
         self.record.ended = Some(ended);
-        self.dir.write_record(&self.record)
+        self.dir.write_record(&self.record)?;
+        self.dir.discard_all_but_the_account();
+        Ok(())
     }
 }
 

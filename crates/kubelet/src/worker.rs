@@ -122,7 +122,8 @@ impl Worker {
         match (step, pod) {
             (Step::Forget, _) => return Ok(None),
             (Step::Nothing, pod) => {
-                let settled = !matches!(run, RunState::Running(_) | RunState::Launching | RunState::Lost);
+                let over = !matches!(run, RunState::Running(_) | RunState::Launching | RunState::Lost);
+                let settled = over && shared.runtime.quiet(&self.uid).await?;
                 shared.settled(&self.uid, settled && reported);
                 // While it runs, the file system could have missed a change; otherwise only the API can bring one.
                 let pause = if settled && pod.is_some() { Duration::from_secs(3600) } else { LOOK_AGAIN };
@@ -183,8 +184,8 @@ impl Worker {
                 for remark in remarks {
                     self.say(pod, "Normal", remark.reason, &remark.message).await;
                 }
-                if let Some(why) = &shared.unsandboxed {
-                    self.say(pod, "Warning", "Unsandboxed", why).await;
+                if !shared.capabilities.sandboxed() {
+                    self.say(pod, "Warning", "Unsandboxed", &shared.capabilities.describe()).await;
                 }
                 self.retry = FIRST_RETRY;
                 return Ok(Pause::No);
@@ -230,7 +231,9 @@ impl Worker {
     }
 
     async fn say_notices(&mut self, pod: &Pod, record: &PodRecord) {
-        for notice in &record.notices {
+        let shared = self.shared.clone();
+        // What is so for every Pod was said at the start.
+        for notice in record.notices.iter().filter(|n| !shared.capabilities.limits.contains(n)) {
             self.say(pod, "Warning", "SandboxLimited", notice).await;
         }
     }

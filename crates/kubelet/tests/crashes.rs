@@ -1,5 +1,7 @@
 //! Whatever is killed when: a Pod is run once, and nothing of it is left behind.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 mod common;
 
 use common::{World, phase, pod, processes, sh, terminated, until, with};

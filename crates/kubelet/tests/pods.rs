@@ -1,5 +1,7 @@
 //! Pods from creation to their end, through the API, in the sandbox and without it.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 mod common;
 
 use common::{World, container, phase, pod, sh, terminated, until, waiting_reason, with};
@@ -314,4 +316,32 @@ async fn utilities(world: World) {
     let cloned = world.log("p", "clonerefs").await;
     assert!(cloned.starts_with("utility clonerefs --to=") && cloned.ends_with("/v/x\n"), "{cloned}");
     assert_eq!(world.log("p", "sidecar").await, "utility sidecar \n");
+}
+
+both_modes!(a_job_may_name_its_own_output, output);
+async fn output(world: World) {
+    let script =
+        "umask; echo one > /dev/stdout; echo two > /dev/stderr; echo three | tee /dev/stderr >/dev/null";
+    let done = world.run("p", json!({"containers": [sh("test", script)]})).await;
+    assert_eq!(phase(&done), "Succeeded", "{:#?}", done.status);
+    assert_eq!(world.log("p", "test").await, "0022\none\ntwo\nthree\n");
+}
+
+both_modes!(an_ended_pod_keeps_its_logs_and_nothing_else, discarded);
+async fn discarded(world: World) {
+    let mounts = json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]});
+    // A directory closed to its owner, as Go's module cache has them.
+    let script = "mkdir -p /v/mod/x && touch /v/mod/x/y && chmod 555 /v/mod/x /v/mod && echo done";
+    let spec =
+        json!({"volumes": [{"name": "v", "emptyDir": {}}], "containers": [with(sh("test", script), mounts)]});
+    let done = world.run("p", spec).await;
+    let dir = world.dir.join("kubelet/pods").join(done.metadata.uid.unwrap());
+    until("volumes, scratch space and plan to go", || {
+        ["volumes", "containers", "pod.json"].iter().all(|n| !dir.join(n).exists())
+    })
+    .await;
+    assert_eq!(world.log("p", "test").await, "done\n");
+    world.delete("p", 0).await;
+    world.gone("p").await;
+    until("the directory to go", || !dir.exists()).await;
 }

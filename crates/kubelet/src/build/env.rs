@@ -41,15 +41,15 @@ pub fn resolve(
             }
             Ok(())
         };
-        if let Some(r) = &from.config_map_ref {
-            if let Some(data) = objects.config_map(&container.name, &r.name, r.optional)? {
-                take(data)?;
-            }
+        if let Some(r) = &from.config_map_ref
+            && let Some(data) = objects.config_map(&container.name, &r.name, r.optional)?
+        {
+            take(data)?;
         }
-        if let Some(r) = &from.secret_ref {
-            if let Some(data) = objects.secret(&container.name, &r.name, r.optional)? {
-                take(data)?;
-            }
+        if let Some(r) = &from.secret_ref
+            && let Some(data) = objects.secret(&container.name, &r.name, r.optional)?
+        {
+            take(data)?;
         }
     }
     for var in container.env.iter().flatten() {
