@@ -17,7 +17,7 @@ use crate::status::{ApiError, deleted_status, json_response};
 use crate::store::tx::Tx;
 use crate::store::{key, split_key};
 use crate::write::{self, Change, DeleteOptions, Deleted, Written};
-use crate::{ApiServer, discovery, logs, new_uid, object, openapi, watch};
+use crate::{ApiServer, discovery, expiry, logs, new_uid, object, openapi, protobuf, watch};
 
 /// Largest request body in bytes, as Kubernetes has it.
 const BODY_LIMIT: usize = 3 << 20;
@@ -48,7 +48,7 @@ async fn answer(server: &ApiServer, stop: CancellationToken, request: Request) -
     if parts.method == Method::POST
         && path.strip_prefix("/apis/") == Some(&format!("{group}/{version}/selfsubjectaccessreviews"))
     {
-        let review = read_json(&parts, &read(body).await?)?;
+        let review = read_object(&parts, &read(body).await?)?;
         return Ok(json_response(StatusCode::CREATED, discovery::allow(review).to_string().into()));
     }
     let target = request::target(path).ok_or_else(ApiError::no_such_path)?;
@@ -68,10 +68,13 @@ async fn read(body: axum::body::Body) -> Result<Bytes, ApiError> {
     })
 }
 
-/// A body that has to be JSON by type and content.
-fn read_json(parts: &Parts, body: &[u8]) -> Result<Value, ApiError> {
+/// The object in a body: JSON, or the little protobuf that is understood.
+fn read_object(parts: &Parts, body: &[u8]) -> Result<Value, ApiError> {
     let content_type = content_type(parts);
     let essence = content_type.split(';').next().unwrap_or("").trim();
+    if essence == protobuf::MEDIA_TYPE {
+        return protobuf::decode(body);
+    }
     if !matches!(essence, "" | "application/json") {
         return Err(ApiError::unsupported_media_type(format!(
             "the body of the request was in an unknown format ({essence:?}) - accepted media types include: \
@@ -160,7 +163,7 @@ impl Call<'_> {
         match self.parts.method {
             Method::POST if !one && placed && part == Part::Main => self.create(&body).await,
             Method::PUT if one => {
-                let mut object = read_json(&self.parts, &body)?;
+                let mut object = read_object(&self.parts, &body)?;
                 rules::expect_kind(target.resource, &mut object)?;
                 self.update(part, Change::Replace(object)).await
             }
@@ -189,7 +192,7 @@ impl Call<'_> {
     async fn create(&self, body: &[u8]) -> Result<Response, ApiError> {
         let Target { resource, namespace, .. } = &self.target;
         let (resource, namespace, now) = (*resource, namespace.clone(), self.server.now());
-        let mut object = read_json(&self.parts, body)?;
+        let mut object = read_object(&self.parts, body)?;
         rules::expect_kind(resource, &mut object)?;
         let strict = self.strict()?;
         let written = self
@@ -198,6 +201,9 @@ impl Call<'_> {
                 refuse_pruned(strict, resource.kind, written)
             })
             .await?;
+        if resource.is_events() && self.server.inner.sweeps.is_due() {
+            tokio::spawn(expiry::sweep(self.server.clone()));
+        }
         self.written(&written, StatusCode::CREATED)
     }
 
@@ -217,7 +223,7 @@ impl Call<'_> {
     }
 
     async fn bind(&self, body: &[u8]) -> Result<Response, ApiError> {
-        let binding = read_json(&self.parts, body)?;
+        let binding = read_object(&self.parts, body)?;
         let (namespace, name, now) =
             (self.target.namespace.clone(), self.target.name.clone(), self.server.now());
         self.run(self.query.dry_run()?, move |tx| write::bind(tx, (&namespace, &name), &binding, now))

@@ -15,6 +15,7 @@
 
 mod credentials;
 mod discovery;
+mod expiry;
 mod handlers;
 mod list;
 mod logs;
@@ -22,6 +23,7 @@ mod names;
 mod object;
 mod openapi;
 mod patch;
+mod protobuf;
 mod request;
 mod resources;
 mod rules;
@@ -137,6 +139,7 @@ struct Inner {
     store: Store,
     clock: Clock,
     logs: RwLock<Option<Arc<dyn PodLogs>>>,
+    sweeps: expiry::Sweeps,
 }
 
 impl fmt::Debug for ApiServer {
@@ -152,8 +155,14 @@ impl ApiServer {
     /// [`StoreError::InUse`] if another process (or another server in this one) has it open.
     pub fn open(dir: &Path, options: Options) -> Result<ApiServer, Error> {
         let store = Store::open(dir, options.sync, options.history)?;
-        let server =
-            ApiServer { inner: Arc::new(Inner { store, clock: options.clock, logs: RwLock::default() }) };
+        let server = ApiServer {
+            inner: Arc::new(Inner {
+                store,
+                clock: options.clock,
+                logs: RwLock::default(),
+                sweeps: expiry::Sweeps::default(),
+            }),
+        };
         let now = server.now();
         server
             .inner

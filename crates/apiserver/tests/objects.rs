@@ -5,7 +5,11 @@
 
 mod common;
 
+use std::sync::{Arc, Mutex};
+
 use common::{JOBS, MAPS, PODS, World, map, pod, prowjob};
+use jiff::{SignedDuration, Timestamp};
+use prow_apiserver::Options;
 use serde_json::{Value, json};
 
 const MERGE: &str = "application/merge-patch+json";
@@ -81,7 +85,7 @@ async fn refused_creations() {
         );
         assert!(status["message"].as_str().unwrap().contains(mentions), "{status}");
     }
-    let (code, status) = w.call("POST", PODS, "application/vnd.kubernetes.protobuf", json!({})).await;
+    let (code, status) = w.call("POST", PODS, "application/yaml", json!({})).await;
     assert_eq!((code, &status["reason"]), (415, &json!("UnsupportedMediaType")));
     let (code, _) = w.call("POST", PODS, "application/json", json!("x".repeat(4 << 20))).await;
     assert_eq!(code, 413);
@@ -341,4 +345,28 @@ async fn leases_are_made_by_put_and_access_reviews_allow() {
     let review = json!({"spec": {"resourceAttributes": {"verb": "create", "resource": "pods"}}});
     let (code, answer) = w.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review).await;
     assert_eq!((code, &answer["status"]["allowed"]), (201, &json!(true)));
+}
+
+#[tokio::test]
+async fn events_go_after_an_hour() {
+    let now = Arc::new(Mutex::new("2026-11-22T07:00:00Z".parse::<Timestamp>().unwrap()));
+    let clock = now.clone();
+    let w = World::with(Options {
+        sync: false,
+        clock: Arc::new(move || *clock.lock().unwrap()),
+        ..Options::default()
+    });
+    let path = "/api/v1/namespaces/default/events";
+    let event = |name: &str| json!({"metadata": {"name": name}, "involvedObject": {"kind": "Pod", "name": "p"}, "reason": "Started"});
+    assert_eq!(w.post(path, event("old")).await.0, 201);
+    let start = w.get(path).await.1["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    let mut events = w.watch(&format!("{path}?watch=true&resourceVersion={start}")).await;
+    *now.lock().unwrap() += SignedDuration::from_mins(61);
+    // Old ones are looked for every so many creates.
+    for i in 0..256 {
+        w.post(path, event(&format!("new-{i}"))).await;
+    }
+    while events.brief().await != "DELETED old" {}
+    let (_, list) = w.get(path).await;
+    assert_eq!(list["items"].as_array().unwrap().len(), 256);
 }

@@ -232,6 +232,16 @@ async fn kubectl_works() {
     let absent = k.run(&["get", "pod", "p1"]).await.unwrap_err();
     assert!(absent.contains("NotFound"), "{absent}");
 
+    // What kubectl sends in protobuf.
+    k.ok(&["create", "namespace", "work"]).await;
+    k.ok(&["create", "configmap", "settings", "--from-literal=a=b", "-n", "work"]).await;
+    k.ok(&["create", "secret", "generic", "token", "--from-literal=a=b", "-n", "work"]).await;
+    k.ok(&["create", "serviceaccount", "robot", "-n", "work"]).await;
+    assert_eq!(k.ok(&["get", "secret", "token", "-n", "work", "-o", "jsonpath={.data.a}"]).await, "Yg==");
+    assert_eq!(k.ok(&["auth", "can-i", "create", "pods"]).await, "yes\n");
+    k.ok(&["delete", "namespace", "work"]).await;
+    assert!(k.run(&["get", "namespace", "work"]).await.is_err());
+
     // What is beside them.
     let resources = k.ok(&["api-resources", "-o", "name"]).await;
     for name in ["pods", "prowjobs.prow.k8s.io", "leases.coordination.k8s.io"] {

@@ -135,6 +135,9 @@ static DECORATION: Schema = Object {
         ("pod_pending_timeout", &Text),
         ("pod_running_timeout", &Text),
         ("pod_unscheduled_timeout", &Text),
+        ("run_as_user", &INT),
+        ("run_as_group", &INT),
+        ("fs_group", &INT),
     ],
     required: &[],
 };
@@ -355,6 +358,57 @@ mod tests {
         assert!(found.causes.is_empty(), "{:?}", found.causes);
         assert!(job["spec"].get("typo").is_none() && job["status"].get("completionTime").is_none());
         assert_eq!(job["spec"]["pipeline_run_spec"]["anything"]["goes"], json!([1]));
+    }
+
+    /// A value with every member that the schema knows.
+    fn sample(schema: &Schema) -> Value {
+        match schema {
+            Text => json!("5m"),
+            Time => json!("2026-11-22T07:00:00Z"),
+            Bool => json!(true),
+            Int { .. } => json!(7),
+            Enum(allowed) => json!(allowed[0]),
+            Quantity => json!("1Gi"),
+            List(of) => json!([sample(of)]),
+            Map(of) => json!({"pending": sample(of)}),
+            Opaque => json!({}),
+            Schema::PodSpec => json!({"containers": [{"name": "a", "image": "x"}]}),
+            Object { members, .. } => members.iter().map(|(k, s)| ((*k).to_owned(), sample(s))).collect(),
+        }
+    }
+
+    #[test]
+    fn the_schema_has_the_members_that_prow_has() {
+        // Lists of states and maps to states hold states.
+        let mut whole = sample(&ROOT);
+        whole["apiVersion"] = json!("prow.k8s.io/v1");
+        whole["kind"] = json!("ProwJob");
+        whole["metadata"] = json!({"name": "a"});
+        whole["spec"]["reporter_config"]["slack"]["job_states_to_report"] = json!(["pending"]);
+        whole["status"]["prev_report_states"] = json!({"crier": "pending"});
+        let typed: prow_api::ProwJob = serde_json::from_value(whole.clone()).unwrap();
+        let back = serde_json::to_value(&typed).unwrap();
+        fn missing(path: &str, all: &Value, found: &Value, out: &mut Vec<String>) {
+            match (all, found) {
+                (Value::Object(all), Value::Object(found)) => {
+                    for (key, value) in all {
+                        match found.get(key) {
+                            Some(other) => missing(&format!("{path}.{key}"), value, other, out),
+                            None => out.push(format!("{path}.{key}")),
+                        }
+                    }
+                }
+                (Value::Array(all), Value::Array(found)) => {
+                    all.iter().zip(found).for_each(|(a, f)| missing(path, a, f, out));
+                }
+                _ => {}
+            }
+        }
+        let (mut only_schema, mut only_types) = (Vec::new(), Vec::new());
+        missing("", &whole, &back, &mut only_schema);
+        missing("", &back, &whole, &mut only_types);
+        only_types.retain(|p| !p.starts_with(".spec.pod_spec"));
+        assert_eq!((only_schema, only_types), (Vec::<String>::new(), Vec::<String>::new()));
     }
 
     #[test]
