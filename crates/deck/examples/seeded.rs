@@ -6,7 +6,7 @@ mod support;
 
 use prow_api::{JobType, ProwJob, State};
 use std::fmt::Write as _;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use support::{NOW, World, presubmit};
 
 const TITLES: [&str; 6] = [
@@ -28,16 +28,20 @@ async fn main() {
     let count = arguments.next().unwrap_or(260);
     let megabytes = arguments.next().unwrap_or(0);
     let world = World::new().await;
+    // The made-up times are told from the world's clock; the page's script tells from the browser's.
+    let later = jiff::Timestamp::now().as_second() - NOW;
+    world.clock.advance(Duration::from_secs(later.unsigned_abs()));
+    let now = NOW + later;
     let begin = Instant::now();
     let mut names = Vec::new();
     for n in 0..count {
-        let job = job(n);
+        let job = job(n, now);
         names.push(job.name().to_owned());
         world.create(job).await;
     }
     world.store.wait_for(|store| (store.len() as u64 == count).then_some(())).await;
     eprintln!("{count} ProwJobs are in the store after {:?}", begin.elapsed());
-    results(&world, megabytes);
+    results(&world, now, megabytes);
     world
         .pod("job-0", &[("test", "Cloning acme/shop\n\x1b[32m✓\x1b[0m 120 packages\nrunning tests …\n")])
         .await;
@@ -56,7 +60,7 @@ async fn main() {
     axum::serve(listener, world.router.clone()).await.unwrap();
 }
 
-fn job(n: u64) -> ProwJob {
+fn job(n: u64, now: i64) -> ProwJob {
     let pick = |from: usize| (n.wrapping_mul(2_654_435_761) >> 7) as usize % from;
     let state = match n {
         0 => State::Pending,
@@ -73,7 +77,7 @@ fn job(n: u64) -> ProwJob {
         ][pick(8)],
     };
     let mut job = presubmit(&format!("job-{n}"), JOBS[n as usize % JOBS.len()], state, &n.to_string());
-    let start = NOW - 40 - (n as i64) * 97;
+    let start = now - 40 - (n as i64) * 97;
     job.status.start_time.as_mut().unwrap().0 = jiff::Timestamp::from_second(start).unwrap();
     if let Some(end) = &mut job.status.completion_time {
         end.0 = jiff::Timestamp::from_second(start + 30 + (n as i64 * 37) % 4000).unwrap();
@@ -105,10 +109,10 @@ fn job(n: u64) -> ProwJob {
     job
 }
 
-fn results(world: &World, megabytes: u64) {
+fn results(world: &World, now: i64, megabytes: u64) {
     for id in 1..=30 {
         let run = format!("pr-logs/pull/acme_shop/7/pull-shop-integration/{id}");
-        let start = NOW - 40 - 97 - (30 - id) * 5000;
+        let start = now - 40 - 97 - (30 - id) * 5000;
         world.put(&format!("{run}/started.json"), format!(r#"{{"timestamp": {start}, "node": "gke-build-pool-1a2b", "repos": {{"acme/shop": "main:bbb,7:aaa"}}, "metadata": {{"links": {{"Trace": {{"url": "https://trace.example/1"}}}}}}}}"#));
         let result = if id % 4 == 1 { "FAILURE" } else { "SUCCESS" };
         world.put(&format!("{run}/finished.json"), format!(r#"{{"timestamp": {}, "passed": {}, "result": "{result}", "revision": "{}", "metadata": {{"infra-commit": "9f8e7d6c5", "pod": {{"cpu": "3.2 cores", "memory": "5.1 GiB"}}}}}}"#, start + 67, result == "SUCCESS", format!("{id:02x}").repeat(20)));

@@ -3,6 +3,7 @@
 
 use crate::error::DeckError;
 use crate::filter::Params;
+use crate::gzip;
 use crate::html;
 use crate::log::file::gunzip;
 use crate::run;
@@ -16,6 +17,7 @@ use futures::StreamExt;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use jiff::Timestamp;
 use maud::{Markup, html};
+use prow_api::results::{BUILD_LOG_TXT, FINISHED_JSON, PROWJOB_JSON, STARTED_JSON};
 use prow_storage::{Bucket, Listing, ObjectMeta};
 use std::sync::Arc;
 
@@ -58,8 +60,8 @@ pub async fn serve(
 async fn object(bucket: &Bucket, meta: ObjectMeta, request: &HeaderMap) -> Result<Response, DeckError> {
     let failed = |e| DeckError::storage("read the artifact", e);
     let etag = web::etag(&(&meta.name, meta.size, meta.updated));
-    let gzip = meta.attributes.content_encoding.as_deref() == Some("gzip");
-    let range = if gzip { ByteRange::Whole } else { web::byte_range(request, meta.size) };
+    let is_packed = meta.attributes.content_encoding.as_deref() == Some("gzip");
+    let range = if is_packed { ByteRange::Whole } else { web::byte_range(request, meta.size) };
     let mut headers = HeaderMap::new();
     let (media, download) = web::untrusted_type(&meta.name, meta.attributes.content_type.as_deref());
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
@@ -74,14 +76,10 @@ async fn object(bucket: &Bucket, meta: ObjectMeta, request: &HeaderMap) -> Resul
     if web::is_fresh(request, &etag) {
         return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
     }
-    if gzip {
+    if is_packed {
         headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
         let stream = bucket.get(&meta.name).await.map_err(failed)?.stream;
-        let takes_gzip = request
-            .get(header::ACCEPT_ENCODING)
-            .and_then(|v| v.to_str().ok())
-            .is_some_and(|v| v.split(',').any(|coding| coding.trim() == "gzip"));
-        let stream = match takes_gzip {
+        let stream = match gzip::accepts(request) {
             true => {
                 headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
                 stream
@@ -162,6 +160,7 @@ async fn directory(
     let title = place.key.rsplit('/').next().filter(|k| !k.is_empty()).unwrap_or("Artifacts").to_owned();
     let body = html! {
         h1 { (crumbs(place)) }
+        @if let Some(page) = job_page(place, &shown) { p { a href=(page) { "Page of this run" } } }
         section.card {
             (table(place, &shown, deck.clock.now()))
             @if pages > 1 {
@@ -183,6 +182,15 @@ fn window(listing: Listing, skip: usize) -> Listing {
     let room = SIZE - prefixes.len();
     let objects = listing.objects.into_iter().skip(skip.saturating_sub(directories)).take(room).collect();
     Listing { prefixes, objects }
+}
+
+/// The page of the run that a directory belongs to, if it looks like one.
+fn job_page(place: &Place, listing: &Listing) -> Option<String> {
+    let run = run::run_directory(&place.key);
+    let marks = [STARTED_JSON, FINISHED_JSON, PROWJOB_JSON, BUILD_LOG_TXT];
+    let is_run = || marks.iter().any(|mark| listing.objects.iter().any(|o| o.name == place.below(mark)));
+    let below = place.key.contains("/artifacts/") || place.key.ends_with("/artifacts");
+    (below || is_run()).then(|| format!("/view/{}", place.path_of(if below { run } else { &place.key })))
 }
 
 /// The way from the bucket to here.

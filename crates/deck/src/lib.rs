@@ -22,6 +22,7 @@ mod data;
 mod error;
 mod filter;
 mod glob;
+mod gzip;
 mod html;
 mod links;
 mod log;
@@ -99,6 +100,7 @@ impl Deck {
             .route("/badge.svg", get(data::badge))
             .route("/config", get(data::config))
             .fallback(pages::missing)
+            .layer(from_fn(gzip::gzip))
             .layer(from_fn(web::clean_paths))
             .layer(from_fn(web::secure))
             .with_state(Arc::clone(&self.shared))

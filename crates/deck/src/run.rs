@@ -166,7 +166,7 @@ pub async fn check_visible(
 }
 
 /// The directory of the run that an object belongs to: what lies before `artifacts`, else the object's directory.
-fn run_directory(key: &str) -> &str {
+pub fn run_directory(key: &str) -> &str {
     if let Some(at) = key.find("/artifacts/").or_else(|| key.strip_suffix("/artifacts").map(str::len)) {
         return &key[..at];
     }

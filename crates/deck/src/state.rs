@@ -2,6 +2,7 @@
 
 use crate::DeckOptions;
 use crate::board::{Board, Rows};
+use crate::log::Highlight;
 use crate::log::index::Indexes;
 use crate::source::Allowed;
 use crate::visible::Visibility;
@@ -46,6 +47,8 @@ pub struct View {
     pub rule: Visibility,
     /// What may be read.
     pub allowed: Allowed,
+    /// Which lines of logs matter.
+    pub highlight: Highlight,
 }
 
 impl View {
@@ -56,7 +59,7 @@ impl View {
             tenant_ids: options.tenant_ids.iter().cloned().collect(),
             hidden_repos: snapshot.prow.deck.hidden_repos.iter().cloned().collect(),
         };
-        View { allowed: Allowed::of(&snapshot), rule, snapshot }
+        View { allowed: Allowed::of(&snapshot), highlight: Highlight::of(&snapshot), rule, snapshot }
     }
 
     /// Base of links to GitHub.

@@ -246,3 +246,29 @@ async fn static_files_are_kept_by_browsers() {
     assert_eq!(page.matches("<script").count(), 1, "no inline script");
     assert!(!page.contains("style="), "no inline style");
 }
+
+#[tokio::test]
+async fn text_is_compressed_for_those_who_take_it() {
+    use std::io::Read as _;
+    let world = World::new().await;
+    for n in 0..50 {
+        world.job(presubmit(&format!("j{n}"), "unit", State::Success, &n.to_string())).await;
+    }
+    for path in ["/jobs", "/prowjobs.js", "/?job=unit"] {
+        let plain = world.get(path).await;
+        assert_eq!(plain.header("content-encoding"), "");
+        let packed = world.get_with(path, &[("accept-encoding", "gzip, br")]).await;
+        assert_eq!((packed.header("content-encoding"), packed.header("vary")), ("gzip", "Accept-Encoding"));
+        let mut unpacked = Vec::new();
+        flate2::read::GzDecoder::new(&packed.bytes[..]).read_to_end(&mut unpacked).unwrap();
+        assert!(unpacked == plain.bytes, "{path}");
+        assert!(packed.bytes.len() * 4 < plain.bytes.len(), "{path}");
+    }
+    let etag = world.get_with("/jobs", &[("accept-encoding", "gzip")]).await.header("etag").to_owned();
+    let again = world.get_with("/jobs", &[("accept-encoding", "gzip"), ("if-none-match", &etag)]).await;
+    assert_eq!(again.status, StatusCode::NOT_MODIFIED);
+    assert_eq!(
+        world.get_with("/healthz", &[("accept-encoding", "gzip")]).await.header("content-encoding"),
+        ""
+    );
+}

@@ -165,11 +165,11 @@ async fn pane(
 ) -> Result<Markup, DeckError> {
     let failed = |e| DeckError::storage("read the log", e);
     let file = LogFile::open(bucket, &place.below(name)).await.map_err(failed)?;
-    let highlight = Highlight::of(&view.snapshot);
+    let highlight = &view.highlight;
     let page = format!("/view/{}?{}&", place.path(), log_query(name));
     let fragment = format!("/lines/{}?", place.path_of(&file.name));
     let links = Links { page: &page, fragment: &fragment };
-    let indexing = deck.indexes.start(&file, &highlight);
+    let indexing = deck.indexes.start(&file, highlight);
     let index = match file.is_seekable() {
         // Such a log cannot be shown without: its end is not known.
         false => Some(indexing.finished().await.map_err(failed)?),
@@ -180,7 +180,7 @@ async fn pane(
         },
     };
     let Some(index) = index else {
-        let rows = blind_tail(&file, &highlight).await.map_err(failed)?;
+        let rows = blind_tail(&file, highlight).await.map_err(failed)?;
         return Ok(html! {
             p.facts.quiet data-indexing="true" {
                 (html::bytes(file.stored)) " · the lines are being counted; below is the end. "
@@ -190,7 +190,7 @@ async fn pane(
         });
     };
     let parts = plan::first(index.lines, &index.hits, focus);
-    let rows = rows(&file, &index, &parts, &highlight, &links).await?;
+    let rows = rows(&file, &index, &parts, highlight, &links).await?;
     Ok(html! {
         p.facts.quiet {
             (html::thousands(index.lines)) @if index.lines == 1 { " line" } @else { " lines" }
@@ -248,8 +248,8 @@ pub async fn lines(
     run::check_visible(&deck, &view, &bucket, &place).await?;
     let failed = |e| DeckError::storage("read the log", e);
     let file = LogFile::open(&bucket, &place.key).await.map_err(failed)?;
-    let highlight = Highlight::of(&view.snapshot);
-    let index = deck.indexes.start(&file, &highlight).finished().await.map_err(failed)?;
+    let highlight = &view.highlight;
+    let index = deck.indexes.start(&file, highlight).finished().await.map_err(failed)?;
     let from = params.number::<u64>("from").unwrap_or(1).max(1);
     let to = params.number::<u64>("to").unwrap_or(u64::MAX).min(index.lines + 1);
     let side = if params.get("side") == "bottom" { Side::Bottom } else { Side::Top };
@@ -257,7 +257,7 @@ pub async fn lines(
     let (directory, name) = place.key.rsplit_once('/').unwrap_or(("", &place.key));
     let page = format!("/view/{}?{}&", place.path_of(directory), log_query(name));
     let fragment = format!("/lines/{}?", place.path());
-    let rows = rows(&file, &index, &parts, &highlight, &Links { page: &page, fragment: &fragment }).await?;
+    let rows = rows(&file, &index, &parts, highlight, &Links { page: &page, fragment: &fragment }).await?;
     let mut response =
         ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], rows.into_string()).into_response();
     web::no_cache(response.headers_mut());

@@ -13,7 +13,7 @@ use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use maud::{Markup, html};
-use prow_api::ProwJob;
+use prow_api::{ProwJob, ProwJobStatus};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -190,7 +190,7 @@ fn row(job: &ProwJob, view: &View, now: Timestamp) -> Markup {
             td.job {
                 (html::linked(links::view(job).as_deref(), html! { bdi { (spec.job) } }))
                 " " span.kind { (spec.job_type) }
-                @if !status.description.is_empty() { div.quiet.description { bdi { (status.description) } } }
+                @if !says_no_more(status) { div.quiet.description { bdi { (status.description) } } }
             }
             td.repo {
                 @if let Some(refs) = refs {
@@ -211,6 +211,11 @@ fn row(job: &ProwJob, view: &View, now: Timestamp) -> Markup {
             }
         }
     }
+}
+
+/// Descriptions that repeat the state.
+fn says_no_more(status: &ProwJobStatus) -> bool {
+    matches!(status.description.as_str(), "" | "Job triggered." | "Job succeeded." | "Job failed.")
 }
 
 fn pager(list: &Listing) -> Markup {

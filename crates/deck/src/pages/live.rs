@@ -4,7 +4,6 @@
 use crate::error::DeckError;
 use crate::filter::Params;
 use crate::links;
-use crate::log::Highlight;
 use crate::log::render::{self, Line};
 use crate::pod;
 use crate::state::{Shared, View};
@@ -73,13 +72,12 @@ async fn lines(deck: &Shared, view: &View, job: &ProwJob, container: &str, from:
             };
         }
     };
-    let highlight = Highlight::of(&view.snapshot);
     html! {
         div data-offset=(tail.next.offset) data-line=(tail.next.line) data-done=[done.then_some("true")] {
             @if tail.passed > 0 {
                 div.gap { span { (crate::html::thousands(tail.passed)) " earlier lines are in the raw log" } }
             }
-            @for line in &tail.lines { (render::row(line, &highlight)) }
+            @for line in &tail.lines { (render::row(line, &view.highlight)) }
         }
     }
 }
