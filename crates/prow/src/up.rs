@@ -1,0 +1,134 @@
+//! `prow up`: a whole Prow on this machine against the real GitHub.
+
+use crate::world::{self, World, WorldOptions};
+use anyhow::Context;
+use clap::Args as ClapArgs;
+use prow_config::{Agent, LoadOptions};
+use prow_github::{Client, ClientOptions, TokenSource};
+use prow_service::clock::SystemClock;
+use prow_service::secrets::SecretFile;
+use prow_service::{listen, logs, shutdown};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use url::Url;
+
+/// Flags of `prow up`.
+#[derive(Debug, ClapArgs)]
+#[command(
+    long_about = "Run a whole Prow on this machine against GitHub: webhooks, plugins, jobs, reports and Deck in one \
+process, with an embedded API server and store. Jobs run as sandboxed processes of this machine.\n\n\
+Point a GitHub webhook (content type application/json, all events) at http://<this machine>:<port>/hook with the \
+secret of --hmac-secret-file. State is kept in --data-dir over restarts; kubectl works with the kubeconfig there.",
+    after_help = "Example:\n  prow up --config-path config.yaml --job-config-path jobs/ --plugin-config plugins.yaml \\\n    \
+--github-token-path token --hmac-secret-file hmac --data-dir state/"
+)]
+pub struct Args {
+    /// Prow's config.yaml
+    #[arg(long, value_name = "FILE")]
+    config_path: PathBuf,
+    /// Job configuration: a file, or a directory that is read recursively
+    #[arg(long, value_name = "PATH")]
+    job_config_path: Option<PathBuf>,
+    /// Prow's plugins.yaml
+    #[arg(long, value_name = "FILE")]
+    plugin_config: PathBuf,
+    /// Directories with further Prow configuration (repeatable)
+    #[arg(long, value_name = "DIR")]
+    supplemental_prow_config_dir: Vec<PathBuf>,
+    /// Directories with further plugin configuration (repeatable)
+    #[arg(long, value_name = "DIR")]
+    supplemental_plugin_config_dir: Vec<PathBuf>,
+    /// GitHub's API (repeatable, tried in order); a GitHub Enterprise one ends in /api/v3
+    #[arg(long, value_name = "URL", default_value = "https://api.github.com")]
+    github_endpoint: Vec<Url>,
+    /// Host that clone URLs and links name
+    #[arg(long, value_name = "HOST", default_value = "github.com")]
+    github_host: String,
+    /// File with the bot's token; read again when it changes
+    #[arg(long, value_name = "FILE")]
+    github_token_path: PathBuf,
+    /// File with the webhook secret: a token, or a map of organisations and repositories to tokens
+    #[arg(long, value_name = "FILE")]
+    hmac_secret_file: PathBuf,
+    /// Where state is kept: ProwJobs, journal, Pods, results that have no bucket elsewhere
+    #[arg(long, value_name = "DIR")]
+    data_dir: PathBuf,
+    /// Address to listen on for webhooks and Deck; the API server always stays on the loopback address
+    #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    address: IpAddr,
+    /// Port for webhooks; 0 takes any free one
+    #[arg(long, default_value_t = 8888)]
+    port: u16,
+    /// Port for Deck; 0 takes any free one
+    #[arg(long, default_value_t = 8080)]
+    deck_port: u16,
+    /// Port for the embedded API server, loopback only; 0 takes any free one
+    #[arg(long, default_value_t = 0)]
+    apiserver_port: u16,
+    #[command(flatten)]
+    pods: world::PodArgs,
+    #[command(flatten)]
+    log: world::LogArgs,
+}
+
+/// Runs until the first SIGINT or SIGTERM, then ends what it started.
+pub async fn main(args: Args) -> anyhow::Result<()> {
+    let stop = shutdown::on_signal().context("cannot watch for signals")?;
+    let clock = SystemClock::shared();
+    let (config, _agent) = Agent::start(LoadOptions {
+        config_path: args.config_path.clone(),
+        job_config_path: args.job_config_path.clone(),
+        plugin_config: Some(args.plugin_config.clone()),
+        supplemental_prow_config_dirs: args.supplemental_prow_config_dir.clone(),
+        supplemental_plugin_config_dirs: args.supplemental_plugin_config_dir.clone(),
+        ..LoadOptions::default()
+    })?;
+    let level = args.log.level.clone().unwrap_or_else(|| config.snapshot().prow.log_level.to_lowercase());
+    logs::init(&level, args.log.format());
+    let warnings = config.snapshot().warnings.len();
+    for warning in &config.snapshot().warnings {
+        tracing::debug!("{warning}");
+    }
+    if warnings > 0 {
+        tracing::warn!(warnings, "the configuration loaded with warnings; --log-level=debug shows them");
+    }
+    // Both are read now, so that a wrong path is said at once and not at the first event.
+    SecretFile::open("GitHub token", &args.github_token_path)?;
+    SecretFile::open("webhook secret", &args.hmac_secret_file)?;
+    let github = Client::new(
+        ClientOptions {
+            endpoint: args.github_endpoint.clone(),
+            host: args.github_host.clone(),
+            token: TokenSource::File(args.github_token_path.clone()),
+            ..ClientOptions::default()
+        },
+        clock.clone(),
+    )?;
+    let hook = listen::bind("webhooks", "--port", SocketAddr::new(args.address, args.port)).await?;
+    let deck = listen::bind("Deck", "--deck-port", SocketAddr::new(args.address, args.deck_port)).await?;
+    let api = SocketAddr::from((Ipv4Addr::LOCALHOST, args.apiserver_port));
+    let api = listen::bind("the API server", "--apiserver-port", api).await?;
+    let world = World::start(WorldOptions {
+        data_dir: args.data_dir.clone(),
+        config,
+        github,
+        hmac_secret_file: args.hmac_secret_file.clone(),
+        hook,
+        deck,
+        api,
+        pods: args.pods.clone(),
+        clock,
+    })
+    .await?;
+    // On standard output, so that a script may wait for this line and read the addresses.
+    println!(
+        "prow up: webhooks on {}/hook, Deck on {}, kubectl --kubeconfig {}",
+        world.hook_url,
+        world.deck_url,
+        world.kubeconfig.display()
+    );
+    println!("pods: {}", world.pod_capabilities());
+    stop.cancelled().await;
+    world.shutdown().await;
+    Ok(())
+}

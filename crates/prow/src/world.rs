@@ -1,0 +1,431 @@
+//! A whole Prow in one process: the embedded API server and pod runner, and every component against them through
+//! the same client that reaches a real cluster (ARCHITECTURE.md, invariant 3).
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use nix::fcntl::{Flock, FlockArg};
+use prow_api::Secret;
+use prow_api::prowjob::ProwJob;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use prow_apiserver::{ApiServer, LogError, LogOptions, PodLogs};
+use prow_config::{Handle, Snapshot};
+use prow_crier::Crier;
+use prow_deck::Deck;
+use prow_hook::Hook;
+use prow_plugins::jobs::StaticJobs;
+use prow_plugins::{Registry, RegistryOptions};
+use prow_kube::{Clients, Store, prowjobs};
+use prow_kubelet::Kubelet;
+use prow_plank::{Plank, PlankOptions};
+use prow_service::clock::SharedClock;
+use prow_service::{listen, logs};
+use prow_storage::{BucketUrl, Opener, StorageOptions};
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// What goes into the Pods' plank-version label.
+const VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"));
+/// Name of the one node.
+const NODE: &str = "this-machine";
+/// How long a component may take to end what it has begun.
+const COMPONENT_GRACE: Duration = Duration::from_secs(20);
+
+/// Flags about logs.
+#[derive(Debug, Clone, Args)]
+pub struct LogArgs {
+    /// error, warn, info, debug, trace, or a filter such as prow_plank=debug [default: the configuration's log_level]
+    #[arg(long = "log-level", value_name = "LEVEL")]
+    pub level: Option<String>,
+    /// How log lines look [default: text on a terminal, json otherwise]
+    #[arg(long = "log-format", value_enum)]
+    format: Option<LogFormat>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    Json,
+    Text,
+}
+
+impl LogArgs {
+    /// As the logger takes it.
+    pub fn format(&self) -> Option<logs::Format> {
+        self.format.map(|f| match f {
+            LogFormat::Json => logs::Format::Json,
+            LogFormat::Text => logs::Format::Text,
+        })
+    }
+}
+
+/// Flags about Pods.
+#[derive(Debug, Clone, Args)]
+pub struct PodArgs {
+    /// What a job's processes reach: nothing but themselves, or this machine's network
+    #[arg(long, value_enum, default_value = "isolated")]
+    pub pod_network: PodNetwork,
+    /// Directories that hostPath volumes may name, besides file:// buckets of the configuration (repeatable)
+    #[arg(long, value_name = "DIR")]
+    pub allow_host_path: Vec<PathBuf>,
+    /// Pods at a time [default: as many as CPU and memory allow for what they request]
+    #[arg(long, value_name = "N")]
+    pub max_pods: Option<usize>,
+}
+
+/// What a job's processes reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PodNetwork {
+    /// A network namespace of the Pod's own, with the loopback interface only.
+    Isolated,
+    /// This machine's network; jobs can then reach whatever listens on it.
+    Host,
+}
+
+/// What a world is made of.
+pub struct WorldOptions {
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// Configuration.
+    pub config: Handle,
+    /// GitHub.
+    pub github: prow_github::Client,
+    /// Webhook secret.
+    pub hmac_secret_file: PathBuf,
+    /// Listens for webhooks.
+    pub hook: TcpListener,
+    /// Listens for Deck.
+    pub deck: TcpListener,
+    /// Listens for kubectl.
+    pub api: TcpListener,
+    /// About Pods.
+    pub pods: PodArgs,
+    /// Time.
+    pub clock: SharedClock,
+}
+
+/// A running world.
+pub struct World {
+    /// Watched ProwJobs.
+    pub jobs: Store<ProwJob>,
+    /// Client of the embedded API server.
+    pub client: kube::Client,
+    /// `http://…` of hook, without path.
+    pub hook_url: String,
+    /// `http://…` of Deck.
+    pub deck_url: String,
+    /// For kubectl.
+    pub kubeconfig: PathBuf,
+    kubelet: Arc<Kubelet>,
+    /// Stopped first: what makes new work.
+    sources: Group,
+    /// Stopped second: what carries work on.
+    controllers: Group,
+    /// Stopped last: what answers.
+    servers: Group,
+    // Held while we live: one process a data directory.
+    _lock: Flock<File>,
+}
+
+/// Tasks that stop together.
+struct Group {
+    stop: CancellationToken,
+    tasks: Vec<(&'static str, JoinHandle<()>)>,
+}
+
+impl Group {
+    fn new() -> Group {
+        Group { stop: CancellationToken::new(), tasks: Vec::new() }
+    }
+
+    fn spawn(&mut self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.push((name, tokio::spawn(work)));
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        for (name, task) in self.tasks {
+            let abort = task.abort_handle();
+            match tokio::time::timeout(COMPONENT_GRACE, task).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) if error.is_panic() => tracing::error!(component = name, "it panicked"),
+                Ok(Err(_)) => {}
+                Err(_) => {
+                    tracing::warn!(component = name, "it did not end in time and is cut off");
+                    abort.abort();
+                }
+            }
+        }
+    }
+}
+
+impl World {
+    /// Starts everything, in the order in which one needs the other.
+    pub async fn start(options: WorldOptions) -> anyhow::Result<World> {
+        let WorldOptions { data_dir, config, github, hmac_secret_file, hook, deck, api, pods, clock } = options;
+        let lock = lock(&data_dir)?;
+        let snapshot = config.snapshot();
+
+        let server = ApiServer::open(&data_dir.join("apiserver"), prow_apiserver::Options::default())?;
+        for namespace in [&snapshot.prow.prowjob_namespace, &snapshot.prow.pod_namespace] {
+            server.ensure_namespace(namespace).await?;
+        }
+        let client = kube::Client::new(server.router(), snapshot.prow.prowjob_namespace.clone());
+        let clients = Clients::single(client.clone());
+        let mut servers = Group::new();
+
+        let exe = std::env::current_exe().context("cannot find this program's own file")?;
+        let kubelet = Kubelet::start(
+            prow_kubelet::Options {
+                allow_host_paths: host_paths(&snapshot, &pods.allow_host_path),
+                network: match pods.pod_network {
+                    PodNetwork::Isolated => prow_kubelet::Network::Isolated,
+                    PodNetwork::Host => prow_kubelet::Network::Host,
+                },
+                max_pods: pods.max_pods,
+                ..prow_kubelet::Options::new(NODE, data_dir.join("pods"), exe)
+            },
+            client.clone(),
+            clock.clone(),
+        )
+        .await?;
+        let kubelet = Arc::new(kubelet);
+        server.set_pod_logs(Arc::new(RunnerLogs(kubelet.clone())));
+
+        let credentials = prow_apiserver::Credentials::load_or_create(&data_dir)?;
+        let kubeconfig = credentials.write_kubeconfig(&data_dir, api.local_addr()?)?;
+        let stop = servers.stop.clone();
+        servers.spawn("apiserver", async move {
+            if let Err(error) = server.serve(api, credentials, stop).await {
+                tracing::error!(%error, "the API server's socket failed; kubectl no longer works");
+            }
+        });
+
+        let jobs = prowjobs::watch(client.clone(), &snapshot.prow.prowjob_namespace);
+        jobs.ready().await;
+        let opener = Arc::new(Opener::new(StorageOptions::default()));
+
+        let hook_url = format!("http://{}", hook.local_addr()?);
+        let deck_url = format!("http://{}", deck.local_addr()?);
+        let page = Deck::new(
+            config.clone(),
+            clients.clone(),
+            jobs.clone(),
+            opener.clone(),
+            clock.clone(),
+            prow_deck::DeckOptions::default(),
+        );
+        let stop = servers.stop.clone();
+        servers.spawn("deck", async move {
+            if let Err(error) = listen::serve(deck, page.router(), stop).await {
+                tracing::error!(%error, "Deck's socket failed");
+            }
+        });
+
+        let mut controllers = Group::new();
+        let plank = Plank::new(
+            config.clone(),
+            clients.clone(),
+            jobs.clone(),
+            clock.clone(),
+            PlankOptions { version: VERSION.into(), workers: 16 },
+        );
+        let stop = controllers.stop.clone();
+        controllers.spawn("plank", plank.run(stop));
+        let crier = Crier {
+            config: config.clone(),
+            clients: clients.clone(),
+            github: github.clone(),
+            storage: opener,
+            clock: clock.clone(),
+            options: prow_crier::Options::default(),
+        };
+        let stop = controllers.stop.clone();
+        controllers.spawn("crier", crier.run(stop));
+        let stop = controllers.stop.clone();
+        controllers.spawn(
+            "sinker",
+            prow_sinker::run(config.clone(), clients.clone(), jobs.clone(), clock.clone(), stop),
+        );
+
+        let mut sources = Group::new();
+        let stop = sources.stop.clone();
+        sources.spawn(
+            "horologium",
+            prow_horologium::run(config.clone(), clients.clone(), jobs.clone(), clock.clone(), stop),
+        );
+        let receiver = Hook::open(
+            prow_hook::Options::new(data_dir.join("hook"), hmac_secret_file),
+            prow_hook::Deps {
+                config,
+                github,
+                kube: client.clone(),
+                jobs: Arc::new(StaticJobs),
+                registry: Registry::builtin(RegistryOptions::default()),
+                clock,
+            },
+        )?;
+        let stop = sources.stop.clone();
+        let router = receiver.router();
+        sources.spawn("hook", async move {
+            let serve = listen::serve(hook, router, stop.clone());
+            let (served, handled) = tokio::join!(serve, receiver.run(stop));
+            if let Err(error) = served {
+                tracing::error!(%error, "hook's socket failed: no webhooks are received");
+            }
+            if let Err(error) = handled {
+                tracing::error!(%error, "hook's journal failed: what is not through is handled at the next start");
+            }
+        });
+
+        Ok(World { jobs, client, hook_url, deck_url, kubeconfig, kubelet, sources, controllers, servers, _lock: lock })
+    }
+
+    /// How Pods are kept apart here, in one sentence for people.
+    pub fn pod_capabilities(&self) -> String {
+        self.kubelet.capabilities().describe()
+    }
+
+    /// Ends everything in order: no new work, then no decisions, then the Pods, then the servers. Pods that were
+    /// running are reported as evicted, so that the next start makes them again.
+    pub async fn shutdown(self) {
+        self.sources.end().await;
+        self.controllers.end().await;
+        self.kubelet.shutdown().await;
+        self.servers.end().await;
+    }
+}
+
+/// One process a data directory: two would run every job twice.
+fn lock(data_dir: &Path) -> anyhow::Result<Flock<File>> {
+    std::fs::create_dir_all(data_dir).with_context(|| format!("cannot make the data directory {}", data_dir.display()))?;
+    let path = data_dir.join("lock");
+    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
+        nix::errno::Errno::EWOULDBLOCK => anyhow::anyhow!(
+            "another prow uses the data directory {}: stop it, or choose another with --data-dir",
+            data_dir.display()
+        ),
+        error => anyhow::anyhow!("cannot lock {}: {error}", path.display()),
+    })
+}
+
+/// Where hostPath volumes may point: results buckets on this machine that the configuration names, and what the
+/// person who starts us allows.
+fn host_paths(snapshot: &Snapshot, allowed: &[PathBuf]) -> Vec<PathBuf> {
+    let defaults = snapshot.prow.plank.default_decoration_config_entries.iter().filter_map(|e| e.config.as_deref());
+    let jobs = &snapshot.jobs;
+    let of_jobs = jobs
+        .presubmits
+        .values()
+        .flatten()
+        .map(|j| &j.base)
+        .chain(jobs.postsubmits.values().flatten().map(|j| &j.base))
+        .chain(jobs.periodics.iter().map(|j| &j.base))
+        .filter_map(|base| base.decoration_config.as_deref());
+    let buckets = defaults
+        .chain(of_jobs)
+        .filter_map(|d| d.gcs_configuration.as_ref())
+        .filter_map(|g| BucketUrl::parse(&g.bucket).ok())
+        .filter_map(|url| url.directory());
+    let paths: BTreeSet<PathBuf> = buckets.chain(allowed.iter().cloned()).collect();
+    paths.into_iter().collect()
+}
+
+/// The secret in `path`; a random one of 256 bits is written there if there is none.
+pub fn random_secret(path: &Path) -> anyhow::Result<Secret> {
+    let secret = match std::fs::read(path) {
+        Ok(bytes) if !bytes.trim_ascii().is_empty() => Secret::new(bytes.trim_ascii()),
+        Ok(_) => new_secret(path)?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => new_secret(path)?,
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    prow_service::censor::process().add(&secret);
+    Ok(secret)
+}
+
+fn new_secret(path: &Path) -> anyhow::Result<Secret> {
+    let text: String = rand::random::<[u8; 32]>().iter().map(|b| format!("{b:02x}")).collect();
+    write_private(path, text.as_bytes())?;
+    Ok(Secret::new(text))
+}
+
+/// Writes a file that only this user may read.
+pub fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+    }
+    // Written beside and renamed: a crash in between leaves the old file, never half of the new one.
+    let part = path.with_extension("part");
+    let write = || -> std::io::Result<()> {
+        let mut file =
+            std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&part, path)
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Lets the API server serve `pods/NAME/log` from the runner.
+struct RunnerLogs(Arc<Kubelet>);
+
+#[async_trait::async_trait]
+impl PodLogs for RunnerLogs {
+    async fn logs(
+        &self,
+        namespace: &str,
+        pod: &str,
+        options: LogOptions,
+    ) -> Result<BoxStream<'static, std::io::Result<Bytes>>, LogError> {
+        if options.previous {
+            return Err(LogError::NotFound("containers are not restarted here: there is no previous log".into()));
+        }
+        let query = prow_kubelet::LogQuery {
+            container: Some(options.container),
+            follow: options.follow,
+            tail_lines: options.tail_lines,
+            since: options.since,
+            timestamps: options.timestamps,
+            limit_bytes: options.limit_bytes,
+        };
+        self.0.logs(namespace, pod, &query).await.map_err(|error| match error {
+            prow_kubelet::LogError::PodNotFound { .. } => LogError::NotFound(error.to_string()),
+            prow_kubelet::LogError::Failed(_) => LogError::Failed(error.to_string()),
+            _ => LogError::NotReady(error.to_string()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_data_directory_belongs_to_one_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = lock(dir.path()).unwrap();
+        let error = lock(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("another prow uses the data directory") && error.contains("--data-dir"), "{error}");
+        drop(held);
+        lock(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_secret_is_made_once_and_only_its_owner_may_read_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("deep/token");
+        let first = random_secret(&path).unwrap();
+        assert_eq!(first.expose().len(), 64);
+        assert_eq!(random_secret(&path).unwrap(), first);
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}
