@@ -59,6 +59,11 @@ impl Reporter for GcsReporter {
     }
 
     async fn report(&self, config: &Snapshot, job: &Arc<ProwJob>) -> Result<Reported, Error> {
+        // An aborted job is completed when its Pod is gone: only then is there something to finish, and by then its
+        // state is no news any more.
+        if job.status.state == State::Aborted && !job.complete() {
+            return Ok(Reported::NotYet);
+        }
         if let Some(gcs) = destination(&config.prow, job) {
             tokio::select! {
                 uploaded = self.upload(job, &gcs) => uploaded?,

@@ -112,6 +112,17 @@ async fn what_was_cloned_is_told_as_soon_as_it_is_known() {
 }
 
 #[tokio::test]
+async fn an_aborted_run_is_reported_when_its_pod_is_gone() {
+    let f = Fixture::new();
+    let mut stopping = job(f.dir.path());
+    stopping.status.state = State::Aborted;
+    let reported = f.reporter.report(&Snapshot::default(), &Arc::new(stopping)).await.unwrap();
+    assert!(matches!(reported, Reported::NotYet));
+    f.report(ended(job(f.dir.path()), State::Aborted)).await;
+    assert_eq!(f.read(FINISHED_JSON)["result"], "aborted");
+}
+
+#[tokio::test]
 async fn a_run_without_a_place_is_done() {
     let f = Fixture::new();
     let mut job = job(f.dir.path());

@@ -1,4 +1,5 @@
 //! Results become commit statuses, one comment and files, over the forge and the embedded API server.
+#![allow(clippy::unwrap_used)]
 
 use kube::api::{Api, PostParams};
 use prow_api::labels::IS_OPTIONAL;

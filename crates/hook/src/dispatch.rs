@@ -12,7 +12,7 @@ use prow_service::clock::SharedClock;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -143,6 +143,8 @@ struct OpenEvent {
     seq: u64,
     guid: String,
     remaining: AtomicUsize,
+    // somebody gave up
+    parked: AtomicBool,
 }
 
 impl<W: Work> Dispatcher<W> {
@@ -238,7 +240,7 @@ impl<W: Work> Shared<W> {
                 tracing::error!(seq, event_guid = guid, error, "an event cannot be read; it is not handled");
                 self.failed.fetch_add(1, Ordering::Relaxed);
                 self.journal.note(seq, PARSER, Progress::Failed { attempts: 1, error });
-                self.journal.finish(seq);
+                self.journal.finish(seq, true);
                 return;
             }
         };
@@ -252,11 +254,17 @@ impl<W: Work> Shared<W> {
                 Some(Progress::Done | Progress::Failed { .. }) => None,
             })
             .collect();
+        let parked = progress.values().any(|p| matches!(p, Progress::Failed { .. }));
         if todo.is_empty() {
-            self.journal.finish(seq);
+            self.journal.finish(seq, parked);
             return;
         }
-        let event = Arc::new(OpenEvent { seq, guid, remaining: AtomicUsize::new(todo.len()) });
+        let event = Arc::new(OpenEvent {
+            seq,
+            guid,
+            remaining: AtomicUsize::new(todo.len()),
+            parked: AtomicBool::new(parked),
+        });
         let mut lanes = self.lanes.lock();
         for (handler, failed) in todo {
             let key = (handler.lane, plan.subject.clone());
@@ -357,13 +365,14 @@ impl<W: Work> Shared<W> {
                         "a plugin failed; giving up on this event"
                     );
                     self.failed.fetch_add(1, Ordering::Relaxed);
+                    event.parked.store(true, Ordering::Release);
                     self.journal.note(seq, &handler, Progress::Failed { attempts: failed, error });
                     break;
                 }
             }
         }
         if event.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.journal.finish(seq);
+            self.journal.finish(seq, event.parked.load(Ordering::Acquire));
         }
         Some(())
     }

@@ -3,35 +3,46 @@
 use crate::Deps;
 use futures::future::join_all;
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use prow_api::OrgRepo;
 use prow_config::{PluginConfig, Snapshot};
 use prow_plugins::help::{Help, PluginHelp};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use tokio::sync::Mutex;
 
 /// How long the repositories of an organization are remembered.
 const REPOS_FOR: Duration = Duration::from_secs(3600);
+/// How long GitHub may take to tell them; what it does not tell in time is left out.
+const REPOS_WAIT: Duration = Duration::from_secs(5);
 /// How long external plugins may take to answer, together.
 const EXTERNAL_WAIT: Duration = Duration::from_secs(1);
 
 pub(crate) struct HelpSource {
     deps: Deps,
     http: reqwest::Client,
-    // By org, with the time of asking; one asks, the others wait for the same answer.
+    // By org, with the time of asking.
     repos: Mutex<BTreeMap<String, (Timestamp, Vec<String>)>>,
+    // One asks, the others wait for the same answer.
+    asking: tokio::sync::Mutex<()>,
 }
 
 impl HelpSource {
     pub(crate) fn new(deps: Deps, http: reqwest::Client) -> HelpSource {
-        HelpSource { deps, http, repos: Mutex::new(BTreeMap::new()) }
+        HelpSource { deps, http, repos: Mutex::default(), asking: tokio::sync::Mutex::default() }
     }
 
     /// The whole answer, for the configuration as it is now.
     pub(crate) async fn help(&self) -> Help {
         let config = self.deps.config.snapshot();
-        let orgs = self.repos_of(orgs(&config.plugins)).await;
+        let wanted = orgs(&config.plugins);
+        tokio::select! {
+            () = self.learn_repos(&wanted) => {}
+            () = self.deps.clock.sleep(REPOS_WAIT) => {
+                tracing::warn!("plugin help does not wait longer for the repositories of organizations");
+            }
+        }
+        let orgs = self.known_repos(&wanted);
         let all_repos = all_repos(&config.plugins, &orgs);
         let all_names: Vec<&str> = self.deps.registry.names().collect();
         Help {
@@ -55,23 +66,28 @@ impl HelpSource {
         out
     }
 
-    /// Repositories by organization. What GitHub does not tell is left out and asked for again next time.
-    async fn repos_of(&self, orgs: BTreeSet<&str>) -> BTreeMap<String, Vec<String>> {
+    /// Asks GitHub for repositories that are not known, or not known lately.
+    async fn learn_repos(&self, orgs: &BTreeSet<&str>) {
+        let _one_asks = self.asking.lock().await;
         let now = self.deps.clock.now();
-        let mut known = self.repos.lock().await;
-        for org in &orgs {
-            if known.get(*org).is_some_and(|(asked, _)| now < *asked + REPOS_FOR) {
+        for org in orgs {
+            if self.repos.lock().get(*org).is_some_and(|(asked, _)| now < *asked + REPOS_FOR) {
                 continue;
             }
             match self.deps.github.get_repos(org).await {
                 Ok(repos) => {
-                    known.insert((*org).to_owned(), (now, repos.into_iter().map(|r| r.name).collect()));
+                    let names = repos.into_iter().map(|r| r.name).collect();
+                    self.repos.lock().insert((*org).to_owned(), (now, names));
                 }
                 Err(error) => {
                     tracing::warn!(org, %error, "plugin help cannot list the repositories of an organization");
                 }
             }
         }
+    }
+
+    fn known_repos(&self, orgs: &BTreeSet<&str>) -> BTreeMap<String, Vec<String>> {
+        let mut known = self.repos.lock();
         known.retain(|org, _| orgs.contains(org.as_str()));
         known.iter().map(|(org, (_, repos))| (org.clone(), repos.clone())).collect()
     }

@@ -26,7 +26,7 @@ mod work;
 
 pub use dispatch::RetryPolicy;
 pub use error::Error;
-pub use journal::{Delivery, Progress};
+pub use journal::{Delivery, Progress, Retention};
 
 use dispatch::{DispatchOptions, Dispatcher};
 use hmac::HmacFile;
@@ -57,8 +57,8 @@ pub struct Options {
     pub grace_period: Duration,
     /// `--github-enabled-org` and its kin.
     pub enablement: GithubEnablement,
-    /// How long finished events are kept.
-    pub retention: Duration,
+    /// How long events that are through are kept.
+    pub retention: Retention,
     /// At most this many handlers run at a time.
     pub workers: usize,
     /// One try of a handler is given up after this time.
@@ -76,7 +76,7 @@ impl Options {
             webhook_path: "/hook".into(),
             grace_period: Duration::from_secs(180),
             enablement: GithubEnablement::default(),
-            retention: Duration::from_secs(24 * 3600),
+            retention: Retention::default(),
             workers: 64,
             handler_timeout: Duration::from_secs(900),
             retry: RetryPolicy::default(),

@@ -1,4 +1,5 @@
 //! What people and GitHub do, and what comes of it: webhooks through hook and its plugins to ProwJobs and comments.
+#![allow(clippy::unwrap_used)]
 
 mod world;
 

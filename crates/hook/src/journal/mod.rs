@@ -7,11 +7,11 @@
 //! * A GUID that is still being handled is not queued twice; one that is through is taken anew.
 //! * What a plugin has done of an event is recorded a little later and without anybody waiting: losing such a mark
 //!   in a crash means handling an event twice, which does no harm.
-//! * Finished events are kept for `retention`, to look at, then removed.
+//! * Finished events are kept for a while, to look at, then removed; those that a handler gave up on for longer.
 //!
 //! ```text
 //! events    seq -> header line '\n' payload      open      seq -> ()          guids  GUID -> newest seq
-//! progress  (seq, handler) -> Progress           finished  (Unix ms, seq) -> GUID
+//! progress  (seq, handler) -> Progress           finished  (Unix ms until which it is kept, seq) -> GUID
 //! ```
 
 mod writer;
@@ -90,6 +90,21 @@ impl Delivery {
     }
 }
 
+/// How long events that are through are kept. A busy GitHub sends gigabytes a day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Those that everybody handled.
+    pub done: Duration,
+    /// Those that a handler gave up on.
+    pub failed: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Retention { done: Duration::from_secs(3600), failed: Duration::from_secs(7 * 24 * 3600) }
+    }
+}
+
 /// How far one handler is with one event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", tag = "state")]
@@ -141,6 +156,7 @@ struct Inner {
     commands: Option<mpsc::Sender<Command>>,
     writer: Option<std::thread::JoinHandle<()>>,
     clock: SharedClock,
+    retention: Retention,
     // Events that are not through.
     open: watch::Receiver<u64>,
 }
@@ -170,7 +186,7 @@ impl Journal {
     /// Opens or creates the journal in `dir`. New events are sent to `arrivals` in order, after they are synced.
     pub fn open(
         dir: &Path,
-        retention: Duration,
+        retention: Retention,
         clock: SharedClock,
         arrivals: tokio::sync::mpsc::UnboundedSender<Arrival>,
     ) -> Result<(Journal, Recovered), Error> {
@@ -195,7 +211,7 @@ impl Journal {
     ) -> Result<(Journal, Recovered), redb::Error> {
         Journal::start(
             redb::Builder::new().create_with_backend(backend)?,
-            Duration::from_secs(3600),
+            Retention::default(),
             clock,
             arrivals,
         )
@@ -203,7 +219,7 @@ impl Journal {
 
     fn start(
         database: Database,
-        retention: Duration,
+        retention: Retention,
         clock: SharedClock,
         arrivals: tokio::sync::mpsc::UnboundedSender<Arrival>,
     ) -> Result<(Journal, Recovered), redb::Error> {
@@ -232,13 +248,13 @@ impl Journal {
         let database = Arc::new(database);
         let (commands, inbox) = mpsc::channel();
         let (count, open) = watch::channel(recovered.open.len() as u64);
-        let writer =
-            writer::Writer::new(Arc::clone(&database), next, retention, clock.clone(), arrivals, count);
+        let writer = writer::Writer::new(Arc::clone(&database), next, clock.clone(), arrivals, count);
         let writer = std::thread::Builder::new()
             .name("hook-journal".into())
             .spawn(move || writer.run(&inbox))
             .map_err(redb::Error::Io)?;
-        let inner = Inner { database, commands: Some(commands), writer: Some(writer), clock, open };
+        let inner =
+            Inner { database, commands: Some(commands), writer: Some(writer), clock, retention, open };
         Ok((Journal { inner: Arc::new(inner) }, recovered))
     }
 
@@ -261,10 +277,11 @@ impl Journal {
         }
     }
 
-    /// Every handler is through with event `seq`. Written soon.
-    pub fn finish(&self, seq: u64) {
-        let at = self.inner.clock.now();
-        if let Err(error) = self.send(Command::Finish { seq, at }) {
+    /// Every handler is through with event `seq`, or gave up (`failed`). Written soon.
+    pub fn finish(&self, seq: u64, failed: bool) {
+        let Retention { done, failed: parked } = self.inner.retention;
+        let keep_until = self.inner.clock.now() + if failed { parked } else { done };
+        if let Err(error) = self.send(Command::Finish { seq, keep_until }) {
             tracing::error!(seq, %error, "an event's end was not recorded; it is handled again after a restart");
         }
     }

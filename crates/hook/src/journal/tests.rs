@@ -22,7 +22,7 @@ fn open(
     clock: &ManualClock,
 ) -> (Journal, Recovered, tokio::sync::mpsc::UnboundedReceiver<Arrival>) {
     let (tx, rx) = unbounded_channel();
-    let (journal, recovered) = Journal::open(dir, Duration::from_secs(3600), clock.shared(), tx).unwrap();
+    let (journal, recovered) = Journal::open(dir, Retention::default(), clock.shared(), tx).unwrap();
     (journal, recovered, rx)
 }
 
@@ -38,7 +38,7 @@ async fn what_was_accepted_is_there_after_reopening_until_it_is_finished() {
         assert_eq!(arrivals.recv().await.unwrap().seq, 1);
         journal.note(1, "trigger", Progress::Done);
         journal.note(2, "cat", Progress::Failed { attempts: 3, error: "down".into() });
-        journal.finish(1);
+        journal.finish(1, false);
     }
     let (journal, recovered, _arrivals) = open(dir.path(), &clock);
     assert_eq!((recovered.open, recovered.failed), (vec![2], 1));
@@ -58,7 +58,7 @@ async fn a_guid_is_queued_again_only_when_it_is_through() {
     let (journal, _, mut arrivals) = open(dir.path(), &clock());
     let (first, second) = tokio::join!(journal.accept(delivery("a")), journal.accept(delivery("a")));
     assert_eq!((first.unwrap(), second.unwrap()), (Accepted::New(1), Accepted::StillOpen(1)));
-    journal.finish(1);
+    journal.finish(1, false);
     assert_eq!(journal.accept(delivery("a")).await.unwrap(), Accepted::New(2));
     assert_eq!((arrivals.recv().await.unwrap().seq, arrivals.recv().await.unwrap().seq), (1, 2));
     assert!(arrivals.try_recv().is_err(), "the duplicate was not dispatched");
@@ -71,13 +71,19 @@ async fn finished_events_go_after_the_retention_open_ones_stay() {
     let (journal, _, _arrivals) = open(dir.path(), &clock);
     journal.accept(delivery("old")).await.unwrap();
     journal.note(1, "trigger", Progress::Done);
-    journal.finish(1);
+    journal.finish(1, false);
     journal.accept(delivery("stuck")).await.unwrap();
-    clock.advance(Duration::from_secs(3601));
-    journal.accept(delivery("new")).await.unwrap();
-    assert!(journal.load(1).unwrap().is_none());
-    assert!(journal.load(2).unwrap().is_some());
-    assert_eq!(journal.open_now(), 2);
+    journal.accept(delivery("parked")).await.unwrap();
+    journal.finish(3, true);
+    let kept = |journal: &Journal| [1, 2, 3].map(|seq| journal.load(seq).unwrap().is_some());
+    for (hours, name, expected) in
+        [(0, "a", [true, true, true]), (2, "b", [false, true, true]), (7 * 24, "c", [false, true, false])]
+    {
+        clock.advance(Duration::from_secs(hours * 3600 + 1));
+        journal.accept(delivery(name)).await.unwrap();
+        assert_eq!(kept(&journal), expected, "after {hours} more hours");
+    }
+    assert_eq!(journal.open_now(), 4);
 }
 
 #[tokio::test]
@@ -85,7 +91,7 @@ async fn two_hooks_cannot_share_a_journal() {
     let dir = tempfile::tempdir().unwrap();
     let (_journal, _, _arrivals) = open(dir.path(), &clock());
     let (tx, _rx) = unbounded_channel();
-    let refused = Journal::open(dir.path(), Duration::ZERO, clock().shared(), tx).err().unwrap();
+    let refused = Journal::open(dir.path(), Retention::default(), clock().shared(), tx).err().unwrap();
     assert!(matches!(refused, Error::JournalInUse { .. }), "{refused}");
 }
 

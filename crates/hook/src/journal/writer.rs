@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use prow_service::clock::SharedClock;
 use redb::{Database, ReadableTable};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
@@ -24,8 +24,8 @@ pub(super) enum Command {
     Accept { delivery: Arc<Delivery>, answer: oneshot::Sender<Result<Accepted, String>> },
     /// Write how far a handler is.
     Note { seq: u64, handler: String, progress: Progress },
-    /// The event is through.
-    Finish { seq: u64, at: Timestamp },
+    /// The event is through; it is kept until then.
+    Finish { seq: u64, keep_until: Timestamp },
     /// Tell when all before is synced.
     Flush { answer: oneshot::Sender<()> },
 }
@@ -39,7 +39,6 @@ impl Command {
 pub(super) struct Writer {
     database: Arc<Database>,
     next: u64,
-    retention: Duration,
     clock: SharedClock,
     arrivals: tokio::sync::mpsc::UnboundedSender<Arrival>,
     open: watch::Sender<u64>,
@@ -60,12 +59,11 @@ impl Writer {
     pub(super) fn new(
         database: Arc<Database>,
         next: u64,
-        retention: Duration,
         clock: SharedClock,
         arrivals: tokio::sync::mpsc::UnboundedSender<Arrival>,
         open: watch::Sender<u64>,
     ) -> Writer {
-        Writer { database, next, retention, clock, arrivals, open, pruned: None }
+        Writer { database, next, clock, arrivals, open, pruned: None }
     }
 
     /// Until the channel is closed and empty.
@@ -118,24 +116,23 @@ impl Writer {
                         let how = serde_json::to_vec(how).map_err(|e| redb::Error::Io(e.into()))?;
                         progress.insert((*seq, handler.as_str()), how.as_slice())?;
                     }
-                    Command::Finish { seq, at } => {
+                    Command::Finish { seq, keep_until } => {
                         if open.remove(*seq)?.is_some() {
                             through += 1;
                             let guid = match events.get(*seq)? {
                                 Some(record) => Delivery::decode(record.value()).map(|d| d.guid).ok(),
                                 None => None,
                             };
-                            finished
-                                .insert((at.as_millisecond(), *seq), guid.unwrap_or_default().as_str())?;
+                            let key = (keep_until.as_millisecond(), *seq);
+                            finished.insert(key, guid.unwrap_or_default().as_str())?;
                         }
                     }
                     Command::Flush { .. } => {}
                 }
             }
             if self.prune_is_due(now) {
-                let cutoff = (now - self.retention).as_millisecond();
                 let mut old = Vec::new();
-                for entry in finished.range(..(cutoff, 0))?.take(PRUNE_BATCH) {
+                for entry in finished.range(..(now.as_millisecond(), 0))?.take(PRUNE_BATCH) {
                     let (key, guid) = entry?;
                     old.push((key.value(), guid.value().to_owned()));
                 }
@@ -191,10 +188,7 @@ fn gather(first: Command, inbox: &Receiver<Command>) -> Vec<Command> {
         let next = if urgent {
             inbox.try_recv().ok()
         } else {
-            match inbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(command) => Some(command),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-            }
+            inbox.recv_timeout(until.saturating_duration_since(Instant::now())).ok()
         };
         let Some(next) = next else { break };
         urgent |= next.somebody_waits();

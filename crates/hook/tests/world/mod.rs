@@ -1,5 +1,6 @@
 //! A whole world for hook: the forge as GitHub, the embedded API server as Kubernetes, a real configuration, and a
 //! socket behind which a hook can be stopped and started.
+#![allow(dead_code, reason = "each test uses a part of it")]
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
@@ -257,10 +258,32 @@ impl World {
         assert_eq!(answer.0, StatusCode::OK);
     }
 
-    /// Posts a signed webhook.
+    /// Posts a webhook signed with `secret`.
     pub async fn post(&self, event: &str, guid: &str, body: &[u8], secret: &str) -> (StatusCode, String) {
-        let answer = reqwest::Client::new()
-            .post(format!("{}/hook", self.url))
+        let answer = self.send(&reqwest::Client::new(), event, guid, body, secret).await;
+        (answer.status(), answer.text().await.unwrap())
+    }
+
+    /// Posts a genuine webhook over a client of the caller's.
+    pub async fn post_with(
+        &self,
+        http: &reqwest::Client,
+        event: &str,
+        guid: &str,
+        body: &[u8],
+    ) -> StatusCode {
+        self.send(http, event, guid, body, SECRET).await.status()
+    }
+
+    async fn send(
+        &self,
+        http: &reqwest::Client,
+        event: &str,
+        guid: &str,
+        body: &[u8],
+        secret: &str,
+    ) -> reqwest::Response {
+        http.post(format!("{}/hook", self.url))
             .header("X-GitHub-Event", event)
             .header("X-GitHub-Delivery", guid)
             .header("X-Hub-Signature-256", prow_github::hmac::sign(body, &Secret::new(secret)))
@@ -268,8 +291,7 @@ impl World {
             .body(body.to_vec())
             .send()
             .await
-            .unwrap();
-        (answer.status(), answer.text().await.unwrap())
+            .unwrap()
     }
 }
 

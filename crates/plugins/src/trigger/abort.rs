@@ -4,8 +4,9 @@ use crate::context::Context;
 use crate::error::Error;
 use kube::api::ListParams;
 use prow_api::OrgRepo;
-use prow_api::labels::{EVENT_GUID, PULL, TYPE};
+use prow_api::labels::{PULL, TYPE};
 use prow_api::prowjob::{JobType, ProwJob, State};
+use prow_job::names::prowjob_name;
 use prow_kube::prowjobs;
 
 const DESCRIPTION: &str = "Aborted by trigger plugin.";
@@ -25,14 +26,14 @@ fn aborted(job: &ProwJob) -> Option<ProwJob> {
 }
 
 /// Whether a ProwJob is a presubmit of this pull request that an event other than `guid` made. What this very event
-/// made, when it was handled before, is not to be stopped.
+/// made, when it was handled before, is known by its name and not to be stopped: it would not be made again.
 fn concerns(job: &ProwJob, repo: &OrgRepo, number: i64, guid: &str) -> bool {
     let Some(refs) = &job.spec.refs else { return false };
     job.spec.job_type == JobType::Presubmit
         && refs.org == repo.org
         && refs.repo == repo.repo
         && refs.pulls.first().is_some_and(|pull| pull.number == number)
-        && job.label(EVENT_GUID) != Some(guid)
+        && job.name() != prowjob_name(guid, &job.spec)
 }
 
 /// Stops everything of a pull request that is not through.
@@ -90,7 +91,7 @@ mod tests {
             pulls: vec![Pull { number: 7, ..Pull::default() }],
             ..Refs::default()
         });
-        job.metadata.labels = Some([(EVENT_GUID.to_owned(), "earlier".to_owned())].into());
+        job.metadata.name = Some(prowjob_name("earlier", &job.spec));
         job.status.state = state;
         job
     }

@@ -71,6 +71,15 @@ pub async fn act(ctx: &Context, comment: &GenericComment) -> Result<(), Error> {
         ctx.github.remove_label(org, name, number, label).await?;
     }
 
+    if settings.trigger_github_workflows && (commands.ok_to_test || commands.retest || commands.test_all) {
+        tracing::warn!(
+            org,
+            repo = name,
+            pr = number,
+            "triggers.trigger_github_workflows is set, and this version starts no workflows: start them on GitHub"
+        );
+    }
+
     // The selection reads the comment as it was written, code blocks included (trap 6).
     let mut ask = Ask::comment(&comment.body, !settings.ignore_ok_to_test);
     if ask.needs_contexts() {
