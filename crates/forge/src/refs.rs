@@ -5,6 +5,8 @@
 //! written in the same transaction as those events. Whatever lies between the two, after a push or after a crash, is
 //! told by [`Forge::settle`], which therefore tells each move once.
 
+use std::collections::BTreeSet;
+
 use prow_git::Expect;
 use serde_json::json;
 
@@ -80,7 +82,8 @@ impl Forge {
             None => None,
         };
         let moves = self.moves(repo).await?;
-        let known: Vec<String> = self.read(|s| s.refs_of(repo.id).into_values().collect());
+        let known: BTreeSet<String> = self.read(|s| s.refs_of(repo.id).into_values().collect());
+        let known: Vec<String> = known.into_iter().collect();
         let mut staged = Staged::default();
         for m in &moves {
             self.stage_push(repo, pusher, m, &known, &mut staged).await?;
@@ -140,15 +143,8 @@ impl Forge {
         let old = if m.before == ZEROS { None } else { git.rev_parse(&m.before).await? };
         let commits = match (&tip, &old) {
             (Some(tip), Some(old)) => self.commits_between(repo.id, std::slice::from_ref(old), tip).await?,
-            (Some(tip), None) => {
-                let mut not = Vec::new();
-                for sha in known {
-                    not.extend(git.rev_parse(sha).await?);
-                }
-                not.sort();
-                not.dedup();
-                self.commits_between(repo.id, &not, tip).await?
-            }
+            // A new ref brings what no known ref had.
+            (Some(tip), None) => self.commits_between(repo.id, known, tip).await?,
             (None, _) => Vec::new(),
         };
         let touched = self.touched(repo.id, &commits).await?;

@@ -188,15 +188,22 @@ impl Forge {
         not: &[String],
         to: &str,
     ) -> Result<Vec<Commit>, Error> {
-        let mut args =
-            vec!["log", "-z", "--reverse", "--topo-order", "--max-count", MAX_PUSH_COMMITS, LOG_FORMAT];
-        args.push(check_object_id(to)?);
-        args.push("--not");
+        // By standard input: a repository may have more refs than a command line holds.
+        let mut revisions = format!("{}\n", check_object_id(to)?);
         for sha in not {
-            args.push(check_object_id(sha)?);
+            revisions.push_str(&format!("^{}\n", check_object_id(sha)?));
         }
-        args.push("--");
-        let bytes = self.git(repo).command(&args).bytes().await?;
+        let args = [
+            "log",
+            "-z",
+            "--reverse",
+            "--topo-order",
+            "--max-count",
+            MAX_PUSH_COMMITS,
+            LOG_FORMAT,
+            "--stdin",
+        ];
+        let bytes = self.git(repo).command(args).stdin(revisions).bytes().await?;
         Ok(parse_log(&String::from_utf8_lossy(&bytes)))
     }
 
@@ -329,10 +336,10 @@ mod tests {
     #[test]
     fn raw_and_counts_are_read_together() {
         let a = "a".repeat(40);
-        let text = format!(
-            ":100644 100644 {a} {a} M\0m\0:100644 100644 {a} {a} R090\0old\0new\0:100644 000000 {a} {ZEROS} D\0gone\x001\t2\tm\0\x003\t4\t\0old\0new\0-\t-\tgone\0"
+        let raw = format!(
+            ":100644 100644 {a} {a} M\0m\0:100644 100644 {a} {a} R090\0old\0new\0:100644 000000 {a} {ZEROS} D\0gone\0"
         );
-        let text = text.replace("m\0\x003", "m\x003");
+        let text = raw + "1\t2\tm\0" + "3\t4\t\0old\0new\0" + "-\t-\tgone\0";
         let files = parse_raw_numstat(text.as_bytes()).unwrap();
         let short: Vec<_> = files
             .iter()

@@ -220,6 +220,9 @@ impl Forge {
         }
         let scope = match repo {
             Some(name) => HookScope::Repo(self.repo(owner, name)?.id),
+            None if self.read(|s| s.org(owner).is_none() && s.user(owner).is_none()) => {
+                return Err(Error::NotFound(format!("there is no organization or user {owner:?}")));
+            }
             None => HookScope::Org(owner.to_owned()),
         };
         let mut tx = self.begin().await;
