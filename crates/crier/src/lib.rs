@@ -21,8 +21,9 @@ pub use gcs::GcsReporter;
 pub use github::GithubReporter;
 
 use controller::Controller;
+use prow_api::ProwJob;
 use prow_config::Handle;
-use prow_kube::{Clients, prowjobs};
+use prow_kube::{Clients, Store, prowjobs};
 use prow_service::clock::SharedClock;
 use prow_service::enablement::GithubEnablement;
 use prow_storage::Opener;
@@ -74,6 +75,12 @@ impl Crier {
     pub async fn run(self, stop: CancellationToken) {
         let namespace = self.config.snapshot().prow.prowjob_namespace.clone();
         let store = prowjobs::watch(self.clients.infra(), &namespace);
+        self.run_on(store, stop).await;
+    }
+
+    /// As [`Crier::run`], over a store that other components of this process look into, too.
+    pub async fn run_on(self, store: Store<ProwJob>, stop: CancellationToken) {
+        let namespace = self.config.snapshot().prow.prowjob_namespace.clone();
         let mut reporters: Vec<(Arc<dyn Reporter>, usize)> = Vec::new();
         if self.options.github_workers > 0 {
             let reporter = GithubReporter::new(

@@ -143,6 +143,13 @@ impl Hook {
         if recovered.failed > 0 {
             tracing::warn!(pairs = recovered.failed, "the journal holds events that plugins gave up on");
         }
+        let missing = deps.registry.missing(&deps.config.snapshot());
+        if !missing.is_empty() {
+            tracing::warn!(
+                plugins = missing.join(", "),
+                "plugins.yaml enables plugins that this version does not have; they do nothing"
+            );
+        }
         let http = external::client()?;
         let help = help::HelpSource::new(deps.clone(), http.clone());
         let dispatch = DispatchOptions {

@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use prow_api::OrgRepo;
 use prow_config::Snapshot;
 use prow_github::webhook::{Event, GenericComment};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A [`Plugin`] whose `Ask` nobody needs to know.
@@ -82,6 +82,13 @@ impl Registry {
     /// All names, sorted.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         self.plugins.keys().copied()
+    }
+
+    /// Names that plugins.yaml enables somewhere and no plugin has, sorted.
+    pub fn missing(&self, config: &Snapshot) -> Vec<String> {
+        let named = config.plugins.plugins.values().flat_map(|on| &on.plugins);
+        let missing: BTreeSet<&String> = named.filter(|n| !self.plugins.contains_key(n.as_str())).collect();
+        missing.into_iter().cloned().collect()
     }
 
     /// Names of the plugins that are enabled for the repository of `event` and want it, and whether they want the

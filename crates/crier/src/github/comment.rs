@@ -275,6 +275,48 @@ mod tests {
         assert!(text("dev", &[], None).starts_with("@dev: all tests **passed!**\n\n"));
     }
 
+    proptest::proptest! {
+        /// Whatever people and we wrote before: after one report there is at most one comment of ours, and another
+        /// job's success changes nothing.
+        #[test]
+        fn a_report_leaves_nothing_to_do(
+            bodies in proptest::collection::vec(("[a-c|\\-\n `]{0,60}", proptest::bool::ANY), 0..4),
+            failed in proptest::bool::ANY,
+        ) {
+            let mut comments: Vec<IssueComment> = (1..)
+                .zip(&bodies)
+                .map(|(id, (body, marked))| IssueComment {
+                    id,
+                    user: User { login: "prow".into(), ..User::default() },
+                    body: if *marked { format!("---\n{body}\n\n{MARKER}") } else { body.clone() },
+                    ..IssueComment::default()
+                })
+                .collect();
+            let apply = |comments: &mut Vec<IssueComment>, job: &ProwJob| {
+                let done = changes(comments, |l| l == "prow", &[job], "dev", None, false);
+                comments.retain(|c| !done.delete.contains(&c.id));
+                if let Some((id, text)) = &done.edit {
+                    for c in comments.iter_mut().filter(|c| c.id == *id) {
+                        c.body.clone_from(text);
+                    }
+                }
+                if let Some(body) = &done.create {
+                    let user = User { login: "prow".into(), ..User::default() };
+                    comments.push(IssueComment { id: 99, user, body: body.clone(), ..IssueComment::default() });
+                }
+                done
+            };
+            apply(&mut comments, &job("unit", if failed { State::Failure } else { State::Success }));
+            let ours = comments.iter().filter(|c| c.body.contains(MARKER)).count();
+            proptest::prop_assert!(ours <= 1, "{:?}", comments);
+            if failed {
+                proptest::prop_assert_eq!(ours, 1);
+            }
+            let again = apply(&mut comments, &job("another", State::Success));
+            proptest::prop_assert_eq!(again, Changes::default());
+        }
+    }
+
     #[test]
     fn required_is_the_opposite_of_optional() {
         let mut job = job("a", State::Failure);

@@ -130,6 +130,15 @@ mod tests {
         assert_eq!(description(&long, "").len(), 67 * 2 + ELLIPSIS.len());
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_description_fits_and_tide_finds_the_base_commit(text in ".{0,300}") {
+            let full = description(&text, SHA);
+            proptest::prop_assert!(full.len() <= LONGEST, "{} bytes", full.len());
+            proptest::prop_assert!(full.ends_with(&format!("{BASE_SHA}{SHA}")), "{}", full);
+        }
+    }
+
     #[test]
     fn hopeless_errors_are_swallowed() {
         let refused = |message: &str| prow_github::Error::Status {

@@ -133,3 +133,24 @@ async fn what_cannot_be_synced_is_not_accepted_and_not_dispatched() {
     assert!(refused.contains("webhook journal") && refused.contains("no space left"), "{refused}");
     assert!(arrivals.try_recv().is_err());
 }
+
+proptest::proptest! {
+    #[test]
+    fn a_delivery_is_read_as_it_was_written(
+        guid in ".*", event in ".*", name in ".*", value in ".*", payload: Vec<u8>, second in 0i64..1 << 33,
+    ) {
+        let delivery = Delivery {
+            guid,
+            event,
+            received: Timestamp::from_second(second).unwrap(),
+            headers: vec![(name, value)],
+            payload: payload.into(),
+        };
+        proptest::prop_assert_eq!(Delivery::decode(&delivery.encode().unwrap()), Ok(delivery));
+    }
+
+    #[test]
+    fn no_record_makes_the_reader_panic(record: Vec<u8>) {
+        let _ = Delivery::decode(&record);
+    }
+}
