@@ -239,19 +239,19 @@ impl Call<'_> {
         let resource = *resource;
         let (options, dry_run) = request::delete_options(body, &self.query)?;
         let deleted = loop {
-            let before = *self.server.inner.store.head().borrow();
             let (namespace, name, options, now) =
                 (namespace.clone(), name.clone(), options.clone(), self.server.now());
-            let outcome = self
-                .run(dry_run, move |tx| write::delete(tx, resource, (&namespace, &name), &options, now))
-                .await;
-            match outcome {
-                // A full namespace is emptied step by step, as long as there is something left to delete.
-                Ok(Deleted::Pending(_))
-                    if resource.is_namespaces()
-                        && !dry_run
-                        && *self.server.inner.store.head().borrow() > before => {}
-                outcome => break outcome?,
+            let (deleted, progress) = self
+                .run(dry_run, move |tx| {
+                    let deleted = write::delete(tx, resource, (&namespace, &name), &options, now)?;
+                    Ok((deleted, tx.has_changes()))
+                })
+                .await?;
+            // A full namespace is emptied step by step, as long as there is something left to delete.
+            let again =
+                resource.is_namespaces() && !dry_run && progress && matches!(deleted, Deleted::Pending(_));
+            if !again {
+                break deleted;
             }
         };
         let answer = match deleted {

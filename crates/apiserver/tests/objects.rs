@@ -89,6 +89,14 @@ async fn refused_creations() {
     assert_eq!((code, &status["reason"]), (415, &json!("UnsupportedMediaType")));
     let (code, _) = w.call("POST", PODS, "application/json", json!("x".repeat(4 << 20))).await;
     assert_eq!(code, 413);
+    // What is stored has to be readable again.
+    let mut deep = json!({});
+    for _ in 0..110 {
+        deep = json!({"a": deep});
+    }
+    let mut job = prowjob("deep");
+    job["spec"]["pipeline_run_spec"] = deep;
+    assert_eq!(w.post(JOBS, job).await.0, 400);
     let (_, list) = w.get("/api/v1/pods").await;
     assert_eq!(list["items"], json!([]));
 }
@@ -316,12 +324,15 @@ async fn a_namespace_goes_with_what_is_in_it() {
     let ns = "/api/v1/namespaces/work";
     assert_eq!(w.post("/api/v1/namespaces", json!({"metadata": {"name": "work"}})).await.0, 201);
     w.server.ensure_namespace("work").await.unwrap();
-    w.post(&format!("{ns}/configmaps"), map("m")).await;
+    for i in 0..600 {
+        // More than one step deletes.
+        w.post(&format!("{ns}/configmaps"), map(&format!("m{i}"))).await;
+    }
     w.post(&format!("{ns}/pods"), pod("p")).await;
     w.merge(&format!("{ns}/pods/p"), json!({"spec": {"nodeName": "n"}})).await;
     let (code, ending) = w.delete(ns).await;
     assert_eq!((code, &ending["status"]["phase"]), (200, &json!("Terminating")));
-    assert_eq!(w.get(&format!("{ns}/configmaps/m")).await.0, 404);
+    assert_eq!(w.get(&format!("{ns}/configmaps")).await.1["items"], json!([]));
     let (code, status) = w.post(&format!("{ns}/configmaps"), map("late")).await;
     assert_eq!((code, &status["reason"]), (403, &json!("Forbidden")));
     // The kubelet ends the last pod, and the namespace goes with it.

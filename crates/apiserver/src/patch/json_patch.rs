@@ -8,6 +8,9 @@ use crate::status::ApiError;
 /// Most operations in one patch, as Kubernetes limits them.
 const MAX_OPERATIONS: usize = 10_000;
 
+/// Bytes of JSON that the copies of one patch may add together: a few copies of copies double without end.
+const MAX_COPIED: usize = 3 << 20;
+
 /// One operation.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
@@ -69,6 +72,7 @@ pub fn parse(body: &[u8]) -> Result<Vec<Operation>, ApiError> {
 
 /// Applies all operations, or fails as a whole (the caller throws `object` away then).
 pub fn apply(object: &mut Value, operations: &[Operation]) -> Result<(), ApiError> {
+    let mut copied = 0;
     for operation in operations {
         match operation {
             Operation::Add { path, value } => add(object, path, value.clone())?,
@@ -88,7 +92,12 @@ pub fn apply(object: &mut Value, operations: &[Operation]) -> Result<(), ApiErro
                 add(object, path, value)?;
             }
             Operation::Copy { from, path } => {
-                let value = object.pointer(from).ok_or_else(|| missing("copy", from))?.clone();
+                let value = object.pointer(from).ok_or_else(|| missing("copy", from))?;
+                copied += value.to_string().len();
+                if copied > MAX_COPIED {
+                    return Err(ApiError::too_large(MAX_COPIED));
+                }
+                let value = value.clone();
                 add(object, path, value)?;
             }
             Operation::Test { path, value } => {
@@ -221,6 +230,13 @@ mod tests {
         ] {
             assert_eq!(run(object, patch.clone()).unwrap(), expected, "{patch}");
         }
+    }
+
+    #[test]
+    fn copies_of_copies_have_an_end() {
+        let doubling: Vec<Value> =
+            (0..60).map(|i| json!({"op": "copy", "from": "/a", "path": format!("/a/{i}")})).collect();
+        assert_eq!(run(json!({"a": {}}), json!(doubling)).unwrap_err().code, 413);
     }
 
     #[test]

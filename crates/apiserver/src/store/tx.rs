@@ -13,6 +13,19 @@ use crate::object;
 use crate::resources::Resource;
 use crate::status::ApiError;
 
+/// Largest object in bytes of JSON; etcd's limit is half of it, in a denser encoding.
+const MAX_BYTES: usize = 3 << 20;
+/// Deepest nesting of an object: what is stored has to be readable again, and the reader stops at 128 levels.
+const MAX_DEPTH: usize = 100;
+
+fn nests_deeper_than(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Object(members) => levels == 0 || members.values().any(|v| nests_deeper_than(v, levels - 1)),
+        Value::Array(items) => levels == 0 || items.iter().any(|v| nests_deeper_than(v, levels - 1)),
+        _ => false,
+    }
+}
+
 /// Reading from the objects table, whichever transaction it belongs to.
 pub trait Objects {
     /// The object's JSON.
@@ -56,6 +69,11 @@ impl<'a> Tx<'a> {
     /// An operation whose first write gets `version + 1`.
     pub fn new(objects: &'a dyn Objects, version: u64) -> Tx<'a> {
         Tx { objects, version, changed: BTreeMap::new(), events: Vec::new() }
+    }
+
+    /// True once something was written or removed.
+    pub fn has_changes(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// What is to be applied.
@@ -118,7 +136,13 @@ impl<'a> Tx<'a> {
     fn stamp(&mut self, resource: &Resource, value: &mut Value) -> Result<(String, Bytes), ApiError> {
         self.version += 1;
         object::set_version(value, self.version);
+        if nests_deeper_than(value, MAX_DEPTH) {
+            return Err(ApiError::bad_request(format!("the object nests deeper than {MAX_DEPTH} levels")));
+        }
         let bytes = serde_json::to_vec(value).map_err(ApiError::internal)?;
+        if bytes.len() > MAX_BYTES {
+            return Err(ApiError::too_large(MAX_BYTES));
+        }
         Ok((key(resource, object::namespace(value), object::name(value)), bytes.into()))
     }
 
@@ -131,4 +155,18 @@ impl<'a> Tx<'a> {
 pub fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
     serde_json::from_slice(bytes)
         .map_err(|e| ApiError::internal(format!("a stored object is not readable: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn nesting() {
+        assert!(!nests_deeper_than(&json!({"a": [1]}), 2));
+        assert!(nests_deeper_than(&json!({"a": [1]}), 1));
+        assert!(nests_deeper_than(&json!([[[]]]), 2));
+    }
 }
