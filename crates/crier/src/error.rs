@@ -20,6 +20,20 @@ pub enum Error {
         #[source]
         source: Box<kube::Error>,
     },
+    /// The build cluster did not.
+    #[error("cannot {doing} Pod {name}: {source}; check the build cluster and crier's rights there")]
+    Pod {
+        /// What was tried.
+        doing: &'static str,
+        /// The Pod.
+        name: String,
+        /// What the client says.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// There is no such build cluster.
+    #[error("{0}; the Pod's information cannot be kept")]
+    Cluster(#[from] prow_kube::UnknownCluster),
     /// There is no place for a run's results.
     #[error(transparent)]
     Path(#[from] prow_job::paths::PathError),

@@ -44,7 +44,7 @@ impl GcsReporter {
         let place = Place { bucket: self.storage.open_str(&gcs.bucket)?, dir: paths.dir, job };
         place.started(&spec).await?;
         place.finished(&spec).await?;
-        place.write(PROWJOB_JSON, &tab_indented(job, PROWJOB_JSON)?).await
+        place.write(PROWJOB_JSON, &tab_indented(job.name(), job, PROWJOB_JSON)?).await
     }
 }
 
@@ -75,7 +75,7 @@ impl Reporter for GcsReporter {
 }
 
 /// Where a run's results go: as the job says, else as undecorated jobs of its repository and cluster would.
-fn destination(config: &ProwConfig, job: &ProwJob) -> Option<GcsConfiguration> {
+pub(crate) fn destination(config: &ProwConfig, job: &ProwJob) -> Option<GcsConfiguration> {
     let own = job.spec.decoration_config.as_deref().and_then(|d| d.gcs_configuration.clone());
     let gcs = own.or_else(|| {
         let repo = job.spec.first_refs().map(Refs::org_repo).unwrap_or_default();
@@ -141,7 +141,7 @@ impl Place<'_> {
     }
 }
 
-fn json() -> Attributes {
+pub(crate) fn json() -> Attributes {
     Attributes::content_type("application/json")
 }
 
@@ -197,11 +197,16 @@ fn encoded<T: Serialize>(job: &ProwJob, value: &T, file: &'static str) -> Result
     serde_json::to_vec(value).map_err(|source| Error::Encode { name: job.name().to_owned(), file, source })
 }
 
-fn tab_indented(job: &ProwJob, file: &'static str) -> Result<Vec<u8>, Error> {
+pub(crate) fn tab_indented<T: Serialize>(
+    name: &str,
+    value: &T,
+    file: &'static str,
+) -> Result<Vec<u8>, Error> {
     let mut out = Vec::new();
     let format = serde_json::ser::PrettyFormatter::with_indent(b"\t");
-    job.serialize(&mut serde_json::Serializer::with_formatter(&mut out, format))
-        .map_err(|source| Error::Encode { name: job.name().to_owned(), file, source })?;
+    value
+        .serialize(&mut serde_json::Serializer::with_formatter(&mut out, format))
+        .map_err(|source| Error::Encode { name: name.to_owned(), file, source })?;
     Ok(out)
 }
 

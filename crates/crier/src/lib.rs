@@ -14,11 +14,13 @@ mod controller;
 mod error;
 mod gcs;
 mod github;
+mod kubernetes;
 
 pub use controller::{Reported, Reporter};
 pub use error::Error;
 pub use gcs::GcsReporter;
 pub use github::GithubReporter;
+pub use kubernetes::KubernetesReporter;
 
 use controller::Controller;
 use prow_api::ProwJob;
@@ -37,6 +39,10 @@ pub struct Options {
     pub github_workers: usize,
     /// `--blob-storage-workers`.
     pub blob_storage_workers: usize,
+    /// `--kubernetes-blob-storage-workers`.
+    pub kubernetes_blob_storage_workers: usize,
+    /// `--kubernetes-report-fraction`, 0 to 1.
+    pub kubernetes_report_fraction: f64,
     /// `--report-agent`: report only jobs of this agent to GitHub; empty is all.
     pub report_agent: String,
     /// `--github-enabled-org` and its kin.
@@ -48,6 +54,8 @@ impl Default for Options {
         Options {
             github_workers: 5,
             blob_storage_workers: 5,
+            kubernetes_blob_storage_workers: 0,
+            kubernetes_report_fraction: 1.0,
             report_agent: String::new(),
             enablement: GithubEnablement::default(),
         }
@@ -93,6 +101,14 @@ impl Crier {
         if self.options.blob_storage_workers > 0 {
             let reporter = GcsReporter::new(Arc::clone(&self.storage), self.clock.clone());
             reporters.push((Arc::new(reporter), self.options.blob_storage_workers));
+        }
+        if self.options.kubernetes_blob_storage_workers > 0 {
+            let reporter = KubernetesReporter::new(
+                self.clients.clone(),
+                Arc::clone(&self.storage),
+                self.options.kubernetes_report_fraction,
+            );
+            reporters.push((Arc::new(reporter), self.options.kubernetes_blob_storage_workers));
         }
         let mut running = tokio::task::JoinSet::new();
         for (reporter, workers) in reporters {

@@ -1,7 +1,8 @@
 //! Results become commit statuses, one comment and files, over the forge and the embedded API server.
 #![allow(clippy::unwrap_used)]
 
-use kube::api::{Api, PostParams};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, DeleteParams, PostParams};
 use prow_api::labels::IS_OPTIONAL;
 use prow_api::{GcsConfiguration, ProwJob, Pull, Refs, Secret, State, Time};
 use prow_apiserver::ApiServer;
@@ -25,6 +26,7 @@ struct World {
     clients: Clients,
     config: Snapshot,
     api: Api<ProwJob>,
+    pods: Api<Pod>,
     store: Store<ProwJob>,
     pull: i64,
     head: String,
@@ -64,10 +66,12 @@ impl World {
         .unwrap();
         let mut config = Snapshot::default();
         config.prow.prowjob_namespace = "default".into();
+        config.prow.pod_namespace = "default".into();
         let template = "Full history: https://deck/pr/{{with index .Spec.Refs.Pulls 0}}{{.Number}}{{end}}";
         config.prow.plank.report_templates.insert("*".into(), GoTemplate::new(template).unwrap());
         World {
             api: Api::namespaced(kube.clone(), "default"),
+            pods: Api::namespaced(kube.clone(), "default"),
             store: watch(kube.clone(), "default"),
             clients: Clients::single(kube),
             forge,
@@ -87,7 +91,7 @@ impl World {
             github: self.github.clone(),
             storage: Arc::new(Opener::new(StorageOptions::default())),
             clock: SystemClock::shared(),
-            options: Options::default(),
+            options: Options { kubernetes_blob_storage_workers: 1, ..Options::default() },
         };
         let stop = CancellationToken::new();
         self.running = Some((tokio::spawn(crier.run(stop.clone())), stop));
@@ -131,10 +135,15 @@ impl World {
             });
         }
         job.status.start_time = Some(Time(jiff::Timestamp::from_second(1_700_000_000).unwrap()));
+        job.status.pending_time = job.status.start_time.clone();
+        let pod = serde_json::json!({
+            "metadata": {"name": name}, "spec": {"containers": [{"name": "test", "image": "go"}]}
+        });
+        self.pods.create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
         self.api.create(&PostParams::default(), &job).await.unwrap()
     }
 
-    /// Moves a ProwJob on as plank would, and returns once both reporters have reported that.
+    /// Moves a ProwJob on as plank would, and returns once all reporters have reported that.
     async fn becomes(&self, name: &str, state: State) {
         let mut job = self.api.get(name).await.unwrap();
         job.status.state = state;
@@ -156,7 +165,9 @@ impl World {
         self.store
             .wait_for(|store| {
                 let states = store.get(name)?.status.prev_report_states.clone();
-                let all = ["github-reporter", "gcsreporter"].iter().all(|r| states.get(*r) == Some(&state));
+                let all = ["github-reporter", "gcsreporter", "gcsk8sreporter"]
+                    .iter()
+                    .all(|r| states.get(*r) == Some(&state));
                 all.then_some(())
             })
             .await;
@@ -214,7 +225,8 @@ async fn a_pull_requests_results_are_told() {
         ("unit", "started.json", true),
         ("unit", "finished.json", true),
         ("lint", "prowjob.json", true),
-        ("lint", "podinfo.json", false),
+        ("lint", "podinfo.json", true),
+        ("lint", "clone-log.txt", false),
     ] {
         assert_eq!(world.file(context, file).exists(), there, "{context} {file}");
     }
@@ -237,6 +249,23 @@ async fn what_was_told_is_not_told_again_after_a_restart_and_what_was_not_is() {
     assert_eq!(history.iter().filter(|s| s.context == "unit").count(), told.0);
     assert_eq!(world.comments(), told.1);
     assert_eq!(world.status("lint").0, "success");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_stays_until_it_was_looked_at() {
+    let mut world = World::new().await;
+    world.run();
+    world.create("unit", "unit").await;
+    world.becomes("unit", State::Pending).await;
+    world.pods.delete("unit", &DeleteParams::default().grace_period(0)).await.unwrap();
+    let held = world.pods.get("unit").await.unwrap();
+    assert!(held.metadata.deletion_timestamp.is_some());
+
+    world.becomes("unit", State::Error).await;
+    assert!(world.pods.get_opt("unit").await.unwrap().is_none(), "it is let go");
+    let info: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(world.file("unit", "podinfo.json")).unwrap()).unwrap();
+    assert_eq!(info["pod"]["metadata"]["name"], "unit");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
