@@ -176,10 +176,12 @@ pub fn run_directory(key: &str) -> &str {
 
 /// The store's ProwJob whose results are at this place.
 pub fn known(deck: &Shared, place: &Place) -> Option<Arc<ProwJob>> {
-    let mut segments = place.key.rsplit('/');
-    let build = segments.next()?;
-    let job = segments.next()?;
-    deck.build(job, build).filter(|found| links::results(found).is_some_and(|at| at == place.path()))
+    // A job's name may have slashes: the shortest name that there is such a run of.
+    let (path, build) = place.key.rsplit_once('/')?;
+    let starts = path.rmatch_indices('/').map(|(at, _)| at + 1).chain([0]);
+    starts
+        .filter_map(|start| deck.build(&path[start..], build))
+        .find(|found| links::results(found).is_some_and(|at| at == place.path()))
 }
 
 /// The answer for what is not there, and for what is not shown.

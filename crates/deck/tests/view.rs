@@ -4,8 +4,11 @@ mod support;
 
 use http::StatusCode;
 use prow_api::State;
+use prow_deck::DeckOptions;
+use prow_service::clock::{ManualClock, SharedClock};
 use std::os::unix::fs::symlink;
-use support::{World, presubmit};
+use std::sync::Arc;
+use support::{Impatient, World, presubmit};
 
 const RUN: &str = "pr-logs/pull/acme_shop/7/unit/11";
 
@@ -86,6 +89,21 @@ async fn a_large_log_is_shown_in_parts() {
     // Without the script the same links show a page around a line.
     let page = world.get(&format!("/view/{at}?log=build-log.txt&line=1234")).await.has(&["id=\"L1234\""]);
     assert!(!page.contains("id=\"L2500\""));
+}
+
+#[tokio::test]
+async fn a_log_whose_lines_take_long_to_count_is_shown_by_its_end() {
+    let impatient = |clock: &ManualClock| Arc::new(Impatient(clock.clone())) as SharedClock;
+    let world = World::at(DeckOptions::default(), |_, _| {}, impatient).await;
+    let log: String =
+        (1..=20_000).map(|n| format!("line {n}\n")).chain(["ERROR: the end\n".to_owned()]).collect();
+    world.put(&format!("{RUN}/build-log.txt"), log);
+    let page = format!("/view/{}/{RUN}", world.path());
+    let text = world.get(&page).await.has(&["data-indexing", "ERROR: the end", "line 20000<"]);
+    assert!(!text.contains("id=\"L") && !text.contains("line 1<"), "{text}");
+    // The counting went on: asking for lines waits for it, and the page has it then.
+    world.get(&format!("/lines/{}/{RUN}/build-log.txt?from=1&to=3", world.path())).await.has(&["id=\"L2\""]);
+    world.get(&page).await.has(&["20,001 lines", "<div class=\"l hit\" id=\"L20001\">"]);
 }
 
 #[tokio::test]
@@ -255,6 +273,10 @@ async fn a_running_jobs_log_comes_from_its_pod() {
             answer.text()
         );
     }
+    // So it is with a name that has slashes.
+    world.job(presubmit("two", "folder/unit", State::Pending, "13")).await;
+    let nested = format!("/view/{}/pr-logs/pull/acme_shop/7/folder/unit/13", world.path());
+    world.get(&nested).await.has(&["data-live=", "folder/unit"]);
     // Its page by name leads to its results.
     let by_name = world.get("/view/prowjob/unit/11").await;
     assert_eq!((by_name.status, by_name.header("location")), (StatusCode::FOUND, page.as_str()));

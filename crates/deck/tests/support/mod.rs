@@ -18,7 +18,7 @@ use prow_config::prowconfig::DefaultDecorationEntry;
 use prow_config::{Handle, Snapshot};
 use prow_deck::{Deck, DeckOptions};
 use prow_kube::{Clients, Store};
-use prow_service::clock::ManualClock;
+use prow_service::clock::{Clock, ManualClock, SharedClock};
 use prow_storage::{Opener, StorageOptions};
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -44,6 +44,18 @@ impl PodLogs for Logs {
         let log = found.ok_or_else(|| LogError::NotReady("the container is waiting to start".into()))?;
         let pieces: Vec<_> = log.chunks(7).map(|c| Ok(Bytes::copy_from_slice(c))).collect();
         Ok(futures::stream::iter(pieces).boxed())
+    }
+}
+
+/// Waits for nothing: whoever gives something a limited time gives up at once.
+pub struct Impatient(pub ManualClock);
+
+impl Clock for Impatient {
+    fn now(&self) -> jiff::Timestamp {
+        self.0.now()
+    }
+    fn sleep(&self, _: std::time::Duration) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(std::future::ready(()))
     }
 }
 
@@ -89,6 +101,15 @@ impl World {
 
     /// A world whose configuration and flags a test changes; the change is given the bucket.
     pub async fn with(options: DeckOptions, change: impl FnOnce(&mut Snapshot, &str)) -> World {
+        World::at(options, change, |clock| clock.shared()).await
+    }
+
+    /// The same, with another clock in front of the world's.
+    pub async fn at(
+        options: DeckOptions,
+        change: impl FnOnce(&mut Snapshot, &str),
+        seen: impl FnOnce(&ManualClock) -> SharedClock,
+    ) -> World {
         let directory = tempfile::tempdir().unwrap();
         let server =
             ApiServer::open(&directory.path().join("store"), Options { sync: false, ..Options::default() })
@@ -112,7 +133,7 @@ impl World {
             Clients::single(client.clone()),
             store.clone(),
             Opener::new(StorageOptions::default()),
-            clock.shared(),
+            seen(&clock),
             options,
         );
         World { router: deck.router(), directory, client, store, deck, clock, logs }
