@@ -3,10 +3,12 @@
 
 mod world;
 
-use http::StatusCode;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
 use prow_api::{State, labels};
 use prow_forge::SeedPull;
 use prow_github::Status;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use world::{ORG, REPO, World};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -219,4 +221,41 @@ async fn only_what_is_signed_comes_in() {
     assert_eq!(status, StatusCode::OK);
     world.settle().await;
     assert_eq!(world.states().await, ["publish triggered"]);
+}
+
+/// A server that keeps what it is sent.
+async fn external_plugin() -> (String, UnboundedReceiver<(HeaderMap, Bytes)>) {
+    let (sent, received) = unbounded_channel();
+    let router = axum::Router::new().route(
+        "/events",
+        axum::routing::post(move |headers: HeaderMap, body: Bytes| async move {
+            sent.send((headers, body)).unwrap();
+        }),
+    );
+    (format!("{}/events", world::serve(router).await), received)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn external_plugins_get_what_github_sent() {
+    let (endpoint, mut received) = external_plugin().await;
+    let plugins = format!(
+        "{}external_plugins:\n  acme/rocket:\n  - name: needs-rebase\n    endpoint: {endpoint}\n    events: [star, push]\n",
+        world::PLUGINS
+    );
+    let mut world = World::with_plugins(&plugins).await;
+    let body = br#"{"action":"created","repository":{"name":"rocket","full_name":"acme/rocket","owner":{"login":"acme"}}}"#;
+    assert_eq!(world.post("star", "g-1", body, world::SECRET).await.0, StatusCode::OK);
+    assert_eq!(world.post("fork", "g-2", body, world::SECRET).await.0, StatusCode::OK);
+    assert_eq!(world.hook.stats().open, 1, "of the types that we do not know only the wanted one is kept");
+    world = world.restart().await;
+    world.run();
+    world.settle().await;
+
+    let (headers, payload) = received.recv().await.unwrap();
+    assert_eq!(payload, &body[..]);
+    assert_eq!(headers["user-agent"], "ProwHook");
+    let secrets = prow_github::hmac::Secrets::global(prow_api::Secret::new(world::SECRET));
+    let genuine = prow_github::webhook::validate(&http::Method::POST, &headers, &payload, &secrets).unwrap();
+    assert_eq!((genuine.event_type.as_str(), genuine.guid.as_str()), ("star", "g-1"));
+    assert!(received.try_recv().is_err());
 }

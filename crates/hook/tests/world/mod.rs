@@ -47,7 +47,7 @@ postsubmits:
     branches: [^main$]
     spec: {containers: [{image: go, command: [make]}]}
 ";
-const PLUGINS: &str = "plugins:\n  acme:\n    plugins: [trigger, cat]\n";
+pub const PLUGINS: &str = "plugins:\n  acme:\n    plugins: [trigger, cat]\n";
 
 type Switch = Arc<Mutex<Option<axum::Router>>>;
 
@@ -72,7 +72,7 @@ async fn switchboard(State(switch): State<Switch>, request: Request) -> Response
     }
 }
 
-async fn serve(router: axum::Router) -> String {
+pub async fn serve(router: axum::Router) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await });
@@ -82,6 +82,11 @@ async fn serve(router: axum::Router) -> String {
 impl World {
     /// `alice` is a member, `mallory` is not, `prow` is the bot.
     pub async fn new() -> World {
+        World::with_plugins(PLUGINS).await
+    }
+
+    /// As [`World::new`], with this plugins.yaml.
+    pub async fn with_plugins(plugins: &str) -> World {
         let dir = tempfile::tempdir().unwrap();
         let write = |name: &str, content: &str| -> PathBuf {
             let path = dir.path().join(name);
@@ -111,7 +116,7 @@ impl World {
         let config = prow_config::load(&LoadOptions {
             config_path: write("config.yaml", CONFIG),
             job_config_path: Some(write("jobs.yaml", JOBS)),
-            plugin_config: Some(write("plugins.yaml", PLUGINS)),
+            plugin_config: Some(write("plugins.yaml", plugins)),
             ..LoadOptions::default()
         })
         .unwrap();
