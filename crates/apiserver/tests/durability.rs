@@ -5,11 +5,12 @@
 
 mod common;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 
 use common::{MAPS, World, call, map};
-use prow_apiserver::{ApiServer, Error, Options, StoreError};
+use prow_apiserver::{ApiServer, Error, FILE_NAME, Options, StoreError};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
@@ -46,6 +47,8 @@ async fn one_directory_has_one_server() {
         assert!(e.to_string().contains("another process has"), "{e}");
         drop(first);
         ApiServer::open(dir.path(), options).unwrap();
+        let mode = std::fs::metadata(dir.path().join(FILE_NAME)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "there are Secrets in it");
     }
     let file = tempfile::NamedTempFile::new().unwrap();
     let e = ApiServer::open(file.path(), Options::default()).unwrap_err();

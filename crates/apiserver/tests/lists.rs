@@ -146,6 +146,63 @@ async fn a_watch_resumes_without_gap_or_repetition() {
     assert_eq!(seen, expected);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_watcher_sees_every_write_once_and_in_order() {
+    let w = World::new();
+    let (writers, each) = (4, 60);
+    // Watchers that begin before, while and after the writing; the objects are large, so that the slow ones are
+    // fed from disk. Each begins with the present state, which counts as seen.
+    let watcher = async |start: &str| {
+        let mut events = w.watch(&format!("{MAPS}?watch=true&resourceVersion={start}")).await;
+        let resumed = !start.is_empty();
+        tokio::spawn(async move {
+            let (mut seen, mut newest) = (std::collections::BTreeMap::new(), 0);
+            while seen.len() < writers * each {
+                let event = events.next().await.unwrap();
+                assert_eq!(event["type"], "ADDED", "{event}");
+                let meta = &event["object"]["metadata"];
+                let version: u64 = meta["resourceVersion"].as_str().unwrap().parse().unwrap();
+                // The present state comes in the order of names, all that follows in the order of versions.
+                assert!(!resumed || version > newest, "{version} after {newest}");
+                assert!(
+                    seen.insert(meta["name"].as_str().unwrap().to_owned(), version).is_none(),
+                    "twice: {meta}"
+                );
+                newest = newest.max(version);
+            }
+            seen
+        })
+    };
+    let start = w.get(MAPS).await.1["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    let mut watching = vec![watcher(&start).await, watcher("").await];
+    let writing: Vec<_> = (0..writers)
+        .map(|writer| {
+            let router = w.server.router();
+            tokio::spawn(async move {
+                for i in 0..each {
+                    let mut m = map(&format!("w{writer}-{i:03}"));
+                    m["data"]["big"] = json!("x".repeat(50_000));
+                    common::call(router.clone(), "POST", MAPS, "application/json", m.to_string()).await;
+                }
+            })
+        })
+        .collect();
+    for _ in 0..6 {
+        watching.push(watcher(&start).await);
+        watching.push(watcher("").await);
+        tokio::task::yield_now().await;
+    }
+    for task in writing {
+        task.await.unwrap();
+    }
+    watching.push(watcher(&start).await);
+    let mut all = Vec::new();
+    for task in watching {
+        all.push(tokio::time::timeout(std::time::Duration::from_secs(120), task).await.unwrap().unwrap());
+    }
+    assert!(all.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
 #[tokio::test]
 async fn compacted_history_is_410() {
     let w = World::with(Options { sync: false, history: 5, ..Options::default() });

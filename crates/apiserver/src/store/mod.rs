@@ -11,6 +11,7 @@ mod commit;
 pub mod event;
 pub mod tx;
 
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -154,18 +155,19 @@ impl Store {
         std::fs::create_dir_all(dir).map_err(|e| open_error(redb::Error::Io(e)))?;
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE_BYTES);
-        let opened = if sync {
-            builder.create(&path)
-        } else {
-            let file = std::fs::OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(&path)
-                .map_err(|e| open_error(redb::Error::Io(e)))?;
-            FileBackend::new(file).and_then(|f| builder.create_with_backend(backend::Unsynced(f)))
-        };
+        // There are Secrets among the objects: the file is its owner's alone.
+        let file = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|e| open_error(redb::Error::Io(e)))?;
+        let opened = FileBackend::new(file).and_then(|file| match sync {
+            true => builder.create_with_backend(file),
+            false => builder.create_with_backend(backend::Unsynced(file)),
+        });
         let db = opened.map_err(|e| match e {
             redb::DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.clone() },
             e => open_error(e.into()),
