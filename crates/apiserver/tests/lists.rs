@@ -6,7 +6,7 @@
 mod common;
 
 use axum::body::Body;
-use common::{JOBS, MAPS, PODS, World, map, pod, prowjob};
+use common::{Events, JOBS, MAPS, PODS, World, map, pod, prowjob};
 use http::Request;
 use prow_apiserver::Options;
 use serde_json::{Value, json};
@@ -152,9 +152,8 @@ async fn every_watcher_sees_every_write_once_and_in_order() {
     let (writers, each) = (4, 60);
     // Watchers that begin before, while and after the writing; the objects are large, so that the slow ones are
     // fed from disk. Each begins with the present state, which counts as seen.
-    let watcher = async |start: &str| {
-        let mut events = w.watch(&format!("{MAPS}?watch=true&resourceVersion={start}")).await;
-        let resumed = !start.is_empty();
+    let open = async |start: &str| w.watch(&format!("{MAPS}?watch=true&resourceVersion={start}")).await;
+    let collect = |mut events: Events, resumed: bool| {
         tokio::spawn(async move {
             let (mut seen, mut newest) = (std::collections::BTreeMap::new(), 0);
             while seen.len() < writers * each {
@@ -174,7 +173,7 @@ async fn every_watcher_sees_every_write_once_and_in_order() {
         })
     };
     let start = w.get(MAPS).await.1["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
-    let mut watching = vec![watcher(&start).await, watcher("").await];
+    let mut watching = vec![collect(open(&start).await, true), collect(open("").await, false)];
     let writing: Vec<_> = (0..writers)
         .map(|writer| {
             let router = w.server.router();
@@ -188,14 +187,14 @@ async fn every_watcher_sees_every_write_once_and_in_order() {
         })
         .collect();
     for _ in 0..6 {
-        watching.push(watcher(&start).await);
-        watching.push(watcher("").await);
+        watching.push(collect(open(&start).await, true));
+        watching.push(collect(open("").await, false));
         tokio::task::yield_now().await;
     }
     for task in writing {
         task.await.unwrap();
     }
-    watching.push(watcher(&start).await);
+    watching.push(collect(open(&start).await, true));
     let mut all = Vec::new();
     for task in watching {
         all.push(tokio::time::timeout(std::time::Duration::from_secs(120), task).await.unwrap().unwrap());
