@@ -20,10 +20,16 @@ use prow_api::Secret;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-/// The automaton over every form of every secret.
-#[derive(Debug, Default)]
+/// The automaton knows this much of a secret's beginning; the rest is compared where a beginning is found. So its
+/// size is bounded by the number of secrets, not by their length: whole kubeconfigs are secrets too.
+const BEGINNING: usize = 64;
+
+/// Every form of every secret, and an automaton over their beginnings. Cannot be printed.
+#[derive(Default)]
 pub(crate) struct Censor {
     automaton: Option<AhoCorasick>,
+    /// Longest first.
+    forms: Vec<Vec<u8>>,
     longest: usize,
 }
 
@@ -49,12 +55,14 @@ impl Censor {
         if forms.is_empty() {
             return Ok(Censor::default());
         }
-        let longest = forms.iter().map(Vec::len).max().unwrap_or_default();
+        let mut forms: Vec<Vec<u8>> = forms.into_iter().collect();
+        forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
         let automaton = AhoCorasick::builder()
-            .match_kind(MatchKind::LeftmostLongest)
-            .build(&forms)
+            .match_kind(MatchKind::LeftmostFirst)
+            .build(forms.iter().map(|form| &form[..form.len().min(BEGINNING)]))
             .map_err(|e| format!("the secrets do not fit an automaton: {e}"))?;
-        Ok(Censor { automaton: Some(automaton), longest })
+        let longest = forms.first().map_or(0, Vec::len);
+        Ok(Censor { automaton: Some(automaton), forms, longest })
     }
 
     /// True if there is nothing to look for.
@@ -89,8 +97,11 @@ impl Censor {
             if hit.start() >= limit {
                 return;
             }
-            found(hit.range());
-            from = hit.start() + 1;
+            let at = hit.start();
+            if let Some(form) = self.forms.iter().find(|form| bytes[at..].starts_with(form)) {
+                found(at..at + form.len());
+            }
+            from = at + 1;
         }
     }
 }

@@ -1,0 +1,585 @@
+//! clonerefs → initupload → entrypoint → sidecar as real processes, over a real repository, into a `file://`
+//! bucket (prow-runtime §8, §9).
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+const PODUTILS: &str = env!("CARGO_BIN_EXE_podutils");
+
+/// One Pod's volumes, the repository it tests and the bucket.
+struct World(tempfile::TempDir);
+
+struct Repository {
+    base: String,
+    pulls: Vec<String>,
+}
+
+impl World {
+    fn new() -> Self {
+        let world = World(tempfile::tempdir().unwrap());
+        for dir in ["logs", "home", "bucket"] {
+            std::fs::create_dir(world.path(dir)).unwrap();
+        }
+        world
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+    }
+
+    fn json(&self, name: &str) -> Value {
+        serde_json::from_str(&self.read(name)).unwrap()
+    }
+
+    fn write(&self, name: &str, content: &str) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+
+    fn git(&self, args: &[&str]) -> String {
+        let done = Command::new("git")
+            .args([
+                "-c",
+                "user.name=Ada",
+                "-c",
+                "user.email=ada@example.com",
+                "-c",
+                "init.defaultBranch=main",
+            ])
+            .args(args)
+            .current_dir(self.path("repo"))
+            .env("HOME", self.path("home"))
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap().trim().to_owned()
+    }
+
+    /// A base with a few files and one pull request for each pair of file and content.
+    fn repository(&self, pulls: &[(&str, &str)]) -> Repository {
+        std::fs::create_dir_all(self.path("repo")).unwrap();
+        self.git(&["init", "--quiet"]);
+        self.write("repo/a", "a\n");
+        self.write("repo/b", "b\n");
+        self.write("repo/d/x", "x\n");
+        self.write("repo/e/y", "y\n");
+        self.git(&["add", "."]);
+        self.git(&["commit", "--quiet", "-m", "base"]);
+        let base = self.git(&["rev-parse", "HEAD"]);
+        let mut heads = Vec::new();
+        for (number, (file, content)) in pulls.iter().enumerate() {
+            self.git(&["checkout", "--quiet", "-B", "work", &base]);
+            self.write(&format!("repo/{file}"), content);
+            self.git(&["commit", "--quiet", "-am", "change"]);
+            let head = self.git(&["rev-parse", "HEAD"]);
+            self.git(&["update-ref", &format!("refs/pull/{}/head", number + 1), &head]);
+            heads.push(head);
+        }
+        self.git(&["checkout", "--quiet", "main"]);
+        Repository { base, pulls: heads }
+    }
+
+    fn refs(&self, repository: &Repository) -> Value {
+        let pulls: Vec<Value> = repository
+            .pulls
+            .iter()
+            .enumerate()
+            .map(|(n, sha)| json!({"number": n + 1, "author": "ada", "sha": sha}))
+            .collect();
+        json!({"org": "org", "repo": "repo", "base_ref": "main", "base_sha": repository.base, "pulls": pulls,
+            "clone_uri": format!("file://{}", self.path("repo").display())})
+    }
+
+    fn spec(&self, refs: Option<&Value>) -> Value {
+        let mut spec = json!({"type": "periodic", "job": "nightly", "buildid": "17", "prowjobid": "x"});
+        if let Some(refs) = refs {
+            spec =
+                json!({"type": "presubmit", "job": "unit", "buildid": "17", "prowjobid": "x", "refs": refs});
+        }
+        spec
+    }
+
+    fn upload_options(&self) -> Value {
+        json!({"bucket": format!("file://{}", self.path("bucket").display()), "path_strategy": "explicit",
+            "path_prefix": "pre", "dry_run": false})
+    }
+
+    fn entry(&self) -> Value {
+        json!({"args": [], "process_log": self.path("logs/process-log.txt"),
+            "marker_file": self.path("logs/marker-file.txt"),
+            "metadata_file": self.path("logs/artifacts/metadata.json")})
+    }
+
+    fn command(&self, tool: &str, variables: &[(&str, &Value)]) -> Command {
+        let mut command = Command::new(PODUTILS);
+        command.arg(tool).env("HOME", self.path("home")).stdin(Stdio::null());
+        for (name, value) in variables {
+            command.env(name, value.to_string());
+        }
+        command
+    }
+
+    fn clonerefs(&self, src: &str, refs: &[&Value]) -> Output {
+        let options = json!({"src_root": self.path(src), "log": self.path("logs/clone.json"), "refs": refs});
+        self.command("clonerefs", &[("CLONEREFS_OPTIONS", &options)]).output().unwrap()
+    }
+
+    fn initupload(&self, spec: &Value) -> Output {
+        let mut options = self.upload_options();
+        options["log"] = json!(self.path("logs/clone.json"));
+        self.command("initupload", &[("INITUPLOAD_OPTIONS", &options), ("JOB_SPEC", spec)]).output().unwrap()
+    }
+
+    fn entrypoint(&self, dir: &Path, script: &str) -> Output {
+        let mut options = self.entry();
+        options["args"] = json!(["sh", "-c", script]);
+        options["timeout"] = json!(600_000_000_000i64);
+        options["grace_period"] = json!(0);
+        options["artifact_dir"] = json!(self.path("logs/artifacts"));
+        self.command("entrypoint", &[("ENTRYPOINT_OPTIONS", &options)]).current_dir(dir).output().unwrap()
+    }
+
+    fn sidecar(&self, spec: &Value, change: impl FnOnce(&mut Value)) -> Child {
+        let mut gcs = self.upload_options();
+        gcs["items"] = json!([self.path("logs/artifacts")]);
+        let mut options = json!({"gcs_options": gcs, "entries": [self.entry()], "censoring_options": {}});
+        change(&mut options);
+        self.command("sidecar", &[("SIDECAR_OPTIONS", &options), ("JOB_SPEC", spec)])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    /// Every object of the bucket.
+    fn objects(&self) -> Vec<String> {
+        fn walk(root: &Path, dir: &Path, found: &mut Vec<String>) {
+            for entry in std::fs::read_dir(dir).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    walk(root, &path, found);
+                } else {
+                    found.push(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
+                }
+            }
+        }
+        let mut found = Vec::new();
+        let root = self.path("bucket");
+        walk(&root, &root, &mut found);
+        found.retain(|name| !name.starts_with(".prow/"));
+        found.sort();
+        found
+    }
+}
+
+fn success(output: &Output) {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+const DIR: &str = "pre/pr-logs/pull/org_repo/1/unit/17";
+
+#[test]
+fn two_pull_requests_that_merge_go_all_the_way() {
+    let world = World::new();
+    let repository = world.repository(&[("a", "from one\n"), ("b", "from two\n")]);
+    let refs = world.refs(&repository);
+    let spec = world.spec(Some(&refs));
+
+    success(&world.clonerefs("go", &[&refs]));
+    let records = world.json("logs/clone.json");
+    assert_eq!(records.as_array().unwrap().len(), 2, "setup and one clone: {records}");
+    let record = &records[1];
+    assert_eq!((&records[0]["refs"]["org"], &record["refs"]["org"]), (&json!(""), &json!("org")));
+    let source = world.path("go/src/github.com/org/repo");
+    let commands: Vec<String> = record["commands"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c["command"].as_str().unwrap().replace(&format!("PWD={} ", source.display()), ""))
+        .collect();
+    let time: i64 = world.git(&["show", "-s", "--format=%ct", &repository.base]).parse().unwrap();
+    let uri = format!("file://{}", world.path("repo").display());
+    let merge = |n: usize| {
+        let at = time + n as i64 + 1;
+        format!("GIT_AUTHOR_DATE={at} GIT_COMMITTER_DATE={at} git merge --no-ff {}", repository.pulls[n])
+    };
+    assert_eq!(
+        commands,
+        [
+            format!("PWD=/ mkdir -p {}", source.display()),
+            "git init".into(),
+            "git config user.name ci-robot".into(),
+            "git config user.email ci-robot@k8s.io".into(),
+            format!("git fetch {uri} --tags --prune"),
+            format!("git fetch {uri} {}", repository.base),
+            format!("git checkout {}", repository.base),
+            format!("git branch --force main {}", repository.base),
+            "git checkout main".into(),
+            format!("git fetch {uri} {}", repository.pulls[0]),
+            merge(0),
+            format!("git fetch {uri} {}", repository.pulls[1]),
+            merge(1),
+            "git submodule update --init --recursive".into(),
+        ]
+    );
+    assert_eq!(world.read("go/src/github.com/org/repo/a"), "from one\n");
+    assert_eq!(world.read("go/src/github.com/org/repo/b"), "from two\n");
+    let final_sha = record["final_sha"].as_str().unwrap();
+
+    success(&world.initupload(&spec));
+    let started = world.json(&format!("bucket/{DIR}/started.json"));
+    assert_eq!(started["repo-commit"], final_sha);
+    assert_eq!(started["pull"], "1");
+    assert_eq!(
+        started["repos"]["org/repo"],
+        format!("main:{},1:{},2:{}", repository.base, repository.pulls[0], repository.pulls[1])
+    );
+
+    let script = "cat a b; mkdir -p $0/sub; echo result > $0/sub/r.txt; gzip -c a > $0/a.log.gz; echo '{\"k\": 1}' > $0/metadata.json; exit 0";
+    let script = script.replace("$0", world.path("logs/artifacts").to_str().unwrap());
+    success(&world.entrypoint(&source, &script));
+    assert!(world.sidecar(&spec, |_| {}).wait().unwrap().success());
+
+    let mut expected: Vec<String> = [
+        "artifacts/a.log",
+        "artifacts/metadata.json",
+        "artifacts/sub/r.txt",
+        "build-log.txt",
+        "clone-log.txt",
+        "clone-records.json",
+        "finished.json",
+        "sidecar-logs.json",
+        "started.json",
+    ]
+    .map(|name| format!("{DIR}/{name}"))
+    .into();
+    expected.extend(
+        [
+            "pr-logs/directory/unit/17.txt",
+            "pr-logs/directory/unit/latest-build.txt",
+            "pr-logs/pull/org_repo/1/unit/latest-build.txt",
+        ]
+        .map(str::to_owned),
+    );
+    expected.sort();
+    assert_eq!(world.objects(), expected);
+    assert_eq!(world.read(&format!("bucket/{DIR}/build-log.txt")), "from one\nfrom two\n");
+    let finished = world.json(&format!("bucket/{DIR}/finished.json"));
+    assert_eq!((&finished["passed"], &finished["result"]), (&json!(true), &json!("SUCCESS")));
+    assert_eq!(
+        (&finished["metadata"], &finished["revision"]),
+        (&json!({"k": 1}), &json!(repository.pulls[0]))
+    );
+    assert!(finished["timestamp"].as_i64().unwrap() >= started["timestamp"].as_i64().unwrap());
+    assert_eq!(world.read("bucket/pr-logs/directory/unit/latest-build.txt"), "17");
+    let alias = world.read("bucket/pr-logs/directory/unit/17.txt");
+    assert_eq!(alias, format!("file://{}/{DIR}", world.path("bucket").display()));
+    for line in world.read(&format!("bucket/{DIR}/sidecar-logs.json")).lines() {
+        let _: Value = serde_json::from_str(line).unwrap();
+    }
+}
+
+#[test]
+fn the_same_merge_is_the_same_commit_whatever_the_environment() {
+    let world = World::new();
+    let refs = world.refs(&world.repository(&[("a", "1\n"), ("b", "2\n")]));
+    let mut shas = Vec::new();
+    world.write("home/.gitconfig", "[merge]\n\tlog = true\n[commit]\n\tgpgSign = true\n");
+    for (src, zone, home) in [("one", "Asia/Tokyo", "home"), ("two", "America/New_York", "elsewhere")] {
+        let options = json!({"src_root": world.path(src), "log": world.path("log.json"), "refs": [&refs]});
+        let done = world
+            .command("clonerefs", &[("CLONEREFS_OPTIONS", &options)])
+            .env("TZ", zone)
+            .env("HOME", world.path(home))
+            .env("GIT_AUTHOR_NAME", src)
+            .output()
+            .unwrap();
+        success(&done);
+        let records = world.json("log.json");
+        assert_eq!(records[1]["failed"], Value::Null, "{records:#}");
+        shas.push(records[1]["final_sha"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(shas[0], shas[1]);
+}
+
+#[test]
+fn pull_requests_that_conflict_end_the_pod_in_initupload() {
+    let world = World::new();
+    let refs = world.refs(&world.repository(&[("a", "one\n"), ("a", "two\n")]));
+    let spec = world.spec(Some(&refs));
+    success(&world.clonerefs("go", &[&refs]));
+    let records = world.json("logs/clone.json");
+    assert_eq!(records[1]["failed"], true);
+    assert_eq!(records[1]["final_sha"], Value::Null);
+    let last = records[1]["commands"].as_array().unwrap().last().unwrap();
+    assert!(last["output"].as_str().unwrap().contains("CONFLICT"), "{last}");
+    assert_eq!(last["error"], "exit status 1");
+
+    assert_eq!(world.initupload(&spec).status.code(), Some(1));
+    let finished = world.json(&format!("bucket/{DIR}/finished.json"));
+    assert_eq!((&finished["passed"], &finished["result"]), (&json!(false), &json!("FAILURE")));
+    let log = world.read(&format!("bucket/{DIR}/build-log.txt"));
+    assert!(log.contains("# FAILED") && log.contains("CONFLICT"), "{log}");
+    assert_eq!(log, world.read(&format!("bucket/{DIR}/clone-log.txt")));
+    for name in ["started.json", "clone-records.json"] {
+        assert!(world.path(&format!("bucket/{DIR}/{name}")).exists(), "{name}");
+    }
+}
+
+#[test]
+fn clones_run_side_by_side_and_one_failure_leaves_the_others() {
+    let world = World::new();
+    let repository = world.repository(&[]);
+    let good = world.refs(&repository);
+    let mut hostile = good.clone();
+    hostile["repo"] = json!("other");
+    hostile["base_ref"] = json!("--upload-pack=touch pwned");
+    let done = world.clonerefs("go", &[&good, &hostile]);
+    success(&done);
+    let records = world.json("logs/clone.json");
+    let failed: Vec<_> = records.as_array().unwrap().iter().filter(|r| r["failed"] == true).collect();
+    assert_eq!(failed.len(), 1);
+    assert_eq!(failed[0]["refs"]["repo"], "other");
+    assert!(world.path("go/src/github.com/org/repo/a").exists());
+
+    let options =
+        json!({"src_root": world.path("x"), "log": world.path("l"), "refs": [hostile], "fail": true});
+    let done = world.command("clonerefs", &[("CLONEREFS_OPTIONS", &options)]).output().unwrap();
+    assert_eq!(done.status.code(), Some(1), "with `fail` a failed clone is a failure");
+}
+
+#[test]
+fn shallow_sparse_and_blobless_clones_work() {
+    let world = World::new();
+    let repository = world.repository(&[("a", "one\n")]);
+    world.git(&["config", "uploadpack.allowFilter", "true"]);
+    world.git(&["config", "uploadpack.allowAnySHA1InWant", "true"]);
+    for (src, change) in [
+        ("depth", json!({"clone_depth": 1, "pulls": []})),
+        ("blobless", json!({"blobless_fetch": true, "skip_fetch_head": true})),
+        ("sparse", json!({"sparse_checkout_files": ["d"], "skip_submodules": true})),
+    ] {
+        let mut refs = world.refs(&repository);
+        refs.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        success(&world.clonerefs(src, &[&refs]));
+        let records = world.json("logs/clone.json");
+        assert_eq!(records[1]["failed"], Value::Null, "{src}: {records:#}");
+        let cloned = world.path(src).join("src/github.com/org/repo");
+        assert!(cloned.join("d/x").exists(), "{src}");
+        assert_eq!(cloned.join("e/y").exists(), src != "sparse", "{src}");
+    }
+}
+
+#[test]
+fn wrong_options_are_named_and_exit_1() {
+    let world = World::new();
+    let good = world.upload_options();
+    let spec = world.spec(None);
+    let bad = json!("{");
+    let half = json!({"src_root": "x"});
+    for (tool, variables, why) in [
+        ("clonerefs", vec![("CLONEREFS_OPTIONS", &bad)], "CLONEREFS_OPTIONS"),
+        ("clonerefs", vec![("CLONEREFS_OPTIONS", &half)], "no log file"),
+        ("clonerefs", vec![], "--src-root"),
+        ("initupload", vec![("INITUPLOAD_OPTIONS", &good)], "JOB_SPEC is not set"),
+        ("initupload", vec![("INITUPLOAD_OPTIONS", &good), ("JOB_SPEC", &bad)], "JOB_SPEC"),
+        ("sidecar", vec![("JOB_SPEC", &spec)], "SIDECAR_OPTIONS is not set"),
+        ("sidecar", vec![("SIDECAR_OPTIONS", &half), ("JOB_SPEC", &spec)], "no entries"),
+        ("nonsense", vec![], "no pod utility"),
+    ] {
+        let done = world.command(tool, &variables).output().unwrap();
+        assert_eq!(done.status.code(), Some(1), "{tool} {why}");
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(said.contains(why), "{tool}: {said}");
+    }
+    let mut log = good.clone();
+    log["log"] = json!("/no/such/clone.json");
+    let done =
+        world.command("initupload", &[("INITUPLOAD_OPTIONS", &log), ("JOB_SPEC", &spec)]).output().unwrap();
+    assert_eq!(done.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&done.stderr).contains("/no/such/clone.json"));
+}
+
+const PERIODIC: &str = "bucket/pre/logs/nightly/17";
+
+#[test]
+fn an_interrupted_pod_is_reported_at_once_and_again_at_its_end() {
+    let world = World::new();
+    let spec = world.spec(None);
+    world.write("logs/process-log.txt", "half a log\n");
+    let mut sidecar = world.sidecar(&spec, |_| {});
+    let finished = world.path(&format!("{PERIODIC}/finished.json"));
+    // It cannot be told from outside when it listens, so it is told until it acts: one interrupt counts.
+    wait(|| {
+        if !finished.exists() {
+            kill(Pid::from_raw(sidecar.id() as i32), Signal::SIGCONT).unwrap();
+            if listens(sidecar.id()) {
+                kill(Pid::from_raw(sidecar.id() as i32), Signal::SIGTERM).unwrap();
+            }
+        }
+        finished.exists()
+    });
+    let early = world.json(&format!("{PERIODIC}/finished.json"));
+    assert_eq!((&early["passed"], &early["result"]), (&json!(false), &json!("ABORTED")));
+    assert_eq!(world.read(&format!("{PERIODIC}/build-log.txt")), "half a log\n");
+    assert!(sidecar.try_wait().unwrap().is_none(), "it waits on");
+
+    world.write("logs/process-log.txt", "half a log\nthe rest\n");
+    world.write("logs/marker.tmp", "0");
+    std::fs::rename(world.path("logs/marker.tmp"), world.path("logs/marker-file.txt")).unwrap();
+    assert!(sidecar.wait().unwrap().success());
+    assert_eq!(world.json(&format!("{PERIODIC}/finished.json"))["result"], "SUCCESS");
+    assert_eq!(world.read(&format!("{PERIODIC}/build-log.txt")), "half a log\nthe rest\n");
+}
+
+/// True once the process catches SIGTERM.
+fn listens(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|l| l.strip_prefix("SigCgt:")).unwrap_or("0").trim().to_owned();
+    u64::from_str_radix(&caught, 16).unwrap_or_default() & (1 << (15 - 1)) != 0
+}
+
+/// Bounded only so that a broken run fails instead of hanging.
+fn wait(mut until: impl FnMut() -> bool) {
+    for _ in 0..3_000 {
+        if until() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("it never happened");
+}
+
+#[test]
+fn markers_decide_the_result_and_entry_error_the_exit_code() {
+    for (marker, result, exit) in
+        [("1", "FAILURE", 1), ("130", "ABORTED", 1), ("1130", "FAILURE", 0), ("0", "SUCCESS", 0)]
+    {
+        let world = World::new();
+        world.write("logs/marker-file.txt", marker);
+        let status = world.sidecar(&world.spec(None), |o| o["entry_error"] = json!(true)).wait().unwrap();
+        assert_eq!(status.code(), Some(exit), "{marker}");
+        assert_eq!(world.json(&format!("{PERIODIC}/finished.json"))["result"], result);
+        let log = world.read(&format!("{PERIODIC}/build-log.txt"));
+        assert!(log.starts_with("Failed to open"), "{log}");
+    }
+}
+
+#[test]
+fn several_containers_have_logs_of_their_own() {
+    let world = World::new();
+    let entry = |name: &str, code: &str| {
+        world.write(&format!("logs/{name}-log.txt"), &format!("log of {name}\n"));
+        world.write(&format!("logs/{name}-marker.txt"), code);
+        world.write(
+            &format!("logs/artifacts/{name}-metadata.json"),
+            &format!("{{\"{name}\": 1, \"last\": \"{name}\"}}"),
+        );
+        json!({"container_name": name, "process_log": world.path(&format!("logs/{name}-log.txt")),
+            "marker_file": world.path(&format!("logs/{name}-marker.txt")),
+            "metadata_file": world.path(&format!("logs/artifacts/{name}-metadata.json"))})
+    };
+    let entries = json!([entry("one", "0"), entry("two", "1")]);
+    assert!(world.sidecar(&world.spec(None), |o| o["entries"] = entries).wait().unwrap().success());
+    assert_eq!(world.read(&format!("{PERIODIC}/one-build-log.txt")), "log of one\n");
+    assert_eq!(world.read(&format!("{PERIODIC}/two-build-log.txt")), "log of two\n");
+    let finished = world.json(&format!("{PERIODIC}/finished.json"));
+    assert_eq!(finished["metadata"], json!({"one": 1, "two": 1, "last": "two"}));
+    assert_eq!(finished["result"], "FAILURE");
+}
+
+/// What a job with a secret leaves: in its log, artifacts, an archive, metadata, and a link to our own files.
+fn leak(world: &World) {
+    world.write("secrets/token", "hunter2\n");
+    world.write("logs/process-log.txt", "password hunter2, aHVudGVyMg== too\n");
+    world.write("logs/marker-file.txt", "0");
+    world.write("logs/artifacts/plain.txt", "it is hunter2");
+    world.write("logs/artifacts/free/plain.txt", "it is hunter2");
+    world.write("logs/artifacts/x.zip", "PK\u{3}\u{4} hunter2");
+    world.write("logs/artifacts/metadata.json", r#"{"token": "hunter2"}"#);
+    world.write("credentials.json", "the sidecar's own credentials");
+    std::os::unix::fs::symlink(world.path("credentials.json"), world.path("logs/artifacts/link")).unwrap();
+    let gzip = Command::new("gzip").arg("-k").arg(world.path("logs/artifacts/plain.txt")).status().unwrap();
+    assert!(gzip.success());
+}
+
+/// Every byte of the bucket, gzip unpacked.
+fn everything(world: &World) -> String {
+    let mut all = String::new();
+    for object in world.objects() {
+        let path = world.path("bucket").join(&object);
+        let mut bytes = std::fs::read(&path).unwrap();
+        if bytes.starts_with(b"\x1f\x8b") {
+            bytes = Command::new("gzip")
+                .arg("-dc")
+                .stdin(std::fs::File::open(&path).unwrap())
+                .output()
+                .unwrap()
+                .stdout;
+        }
+        all.push_str(&format!("== {object}\n{}\n", String::from_utf8_lossy(&bytes)));
+    }
+    all
+}
+
+#[test]
+fn secrets_do_not_leave_the_pod() {
+    let world = World::new();
+    leak(&world);
+    let secrets = world.path("secrets");
+    let options = json!({"secret_directories": [secrets], "exclude_directories": ["free/**"]});
+    assert!(world.sidecar(&world.spec(None), |o| o["censoring_options"] = options).wait().unwrap().success());
+    assert_eq!(world.read(&format!("{PERIODIC}/build-log.txt")), "password XXXXXXX, XXXXXXXXXXXX too\n");
+    // plain.txt and plain.txt.gz are one object: upstream strips the suffix too.
+    assert_eq!(
+        world.read(&format!("{PERIODIC}/artifacts/free/plain.txt")),
+        "it is hunter2",
+        "excluded on purpose"
+    );
+    let all = everything(&world).replacen("it is hunter2", "", 1);
+    assert!(!all.contains("hunter2"), "{all}");
+    assert!(!all.contains("own credentials"), "{all}");
+    assert!(all.contains("it is XXXXXXX"), "{all}");
+    assert!(world.read(&format!("{PERIODIC}/artifacts/x.zip.withheld.txt")).contains("zip"));
+    assert_eq!(world.json(&format!("{PERIODIC}/finished.json"))["metadata"]["token"], "XXXXXXX");
+    assert!(world.read(&format!("{PERIODIC}/sidecar-logs.json")).contains("out of the artifact directory"));
+}
+
+#[test]
+fn when_censoring_fails_nothing_uncensored_leaves() {
+    let world = World::new();
+    leak(&world);
+    let options = json!({"secret_directories": [world.path("secrets"), "/no/such/secrets"]});
+    assert!(world.sidecar(&world.spec(None), |o| o["censoring_options"] = options).wait().unwrap().success());
+    let all = everything(&world);
+    assert!(!all.contains("hunter2"), "{all}");
+    for name in ["build-log.txt", "artifacts/withheld.txt", "sidecar-logs.json"] {
+        let text = world.read(&format!("{PERIODIC}/{name}"));
+        assert!(text.contains("ithheld") && text.contains("/no/such/secrets"), "{name}: {text}");
+    }
+    let finished = world.json(&format!("{PERIODIC}/finished.json"));
+    assert_eq!(finished["result"], "SUCCESS", "how it ended is no secret");
+    assert!(finished["metadata"]["sidecar-errors"].to_string().contains("withheld"));
+}
+
+#[test]
+fn a_job_cannot_have_us_upload_our_own_files_as_its_log() {
+    let world = World::new();
+    world.write("credentials.json", "own credentials");
+    std::os::unix::fs::symlink(world.path("credentials.json"), world.path("logs/process-log.txt")).unwrap();
+    std::os::unix::fs::symlink(world.path("home"), world.path("logs/artifacts")).unwrap();
+    world.write("home/id_rsa", "own credentials");
+    world.write("logs/marker-file.txt", "0");
+    assert!(world.sidecar(&world.spec(None), |_| {}).wait().unwrap().success());
+    let all = everything(&world);
+    assert!(!all.contains("own credentials"), "{all}");
+    assert!(world.read(&format!("{PERIODIC}/build-log.txt")).starts_with("Failed to open"));
+}
