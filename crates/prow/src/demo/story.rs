@@ -61,7 +61,7 @@ impl Story<'_> {
     }
 
     async fn branch_pushed(&self) -> anyhow::Result<String> {
-        if let Ok(sha) = self.contributor.github.get_ref(ORG, REPO, &format!("heads/{BRANCH}")).await {
+        if let Some(sha) = self.forge.branch(ORG, REPO, BRANCH) {
             return Ok(format!("{BRANCH} was pushed before, at {}", short(&sha)));
         }
         let sha = self.contributor.push(&repo::MISTAKE, "Greet more warmly").await?;
