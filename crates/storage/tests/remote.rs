@@ -1,0 +1,220 @@
+//! `gs://` and `s3://` against a small server on loopback that keeps objects in memory: what goes over the wire,
+//! and what comes of answers that are not 200. (Real peers come with the pod utilities' own issue.)
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use futures::StreamExt;
+use prow_storage::{Attributes, BucketUrl, Opener, Retry, StorageError, StorageOptions};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+#[derive(Default)]
+struct Server {
+    objects: BTreeMap<String, (HeaderMap, Bytes)>,
+    /// Answer this many requests with this status first.
+    trouble: (usize, u16),
+    requests: usize,
+}
+
+type Shared = Arc<Mutex<Server>>;
+
+async fn answer(State(server): State<Shared>, request: Request<Body>) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, 64 << 20).await.unwrap();
+    let mut server = server.lock().unwrap();
+    server.requests += 1;
+    if server.trouble.0 > 0 {
+        server.trouble.0 -= 1;
+        return status(server.trouble.1);
+    }
+    let name = decode(&parts.uri);
+    match parts.method {
+        Method::PUT => {
+            let create = parts.headers.get("x-goog-if-generation-match").is_some_and(|v| v == "0")
+                || parts.headers.get("if-none-match").is_some();
+            if create && server.objects.contains_key(&name) {
+                return status(412);
+            }
+            server.objects.insert(name, (parts.headers, body));
+            Response::builder().header("etag", "\"1\"").body(Body::empty()).unwrap()
+        }
+        Method::GET | Method::HEAD => match server.objects.get(&name) {
+            None => status(404),
+            Some((headers, bytes)) => {
+                let mut response = Response::builder()
+                    .header("etag", "\"1\"")
+                    .header("last-modified", "Sun, 22 Nov 2026 07:00:00 GMT");
+                for (key, value) in headers {
+                    let kept = ["content-type", "content-encoding", "cache-control"].contains(&key.as_str())
+                        || key.as_str().contains("-meta-");
+                    if kept {
+                        response = response.header(key, value);
+                    }
+                }
+                let range = parts.headers.get("range").and_then(|r| {
+                    let (from, to) = r.to_str().ok()?.strip_prefix("bytes=")?.split_once('-')?;
+                    Some((from.parse::<usize>().ok()?, to.parse::<usize>().ok()? + 1))
+                });
+                let mut bytes = bytes.clone();
+                if let Some((from, to)) = range {
+                    if from >= bytes.len() {
+                        return status(416);
+                    }
+                    let to = to.min(bytes.len());
+                    let all = bytes.len();
+                    bytes = bytes.slice(from..to);
+                    response = response
+                        .status(206)
+                        .header("content-range", format!("bytes {from}-{}/{all}", to - 1));
+                }
+                response = response.header("content-length", bytes.len());
+                let body = if parts.method == Method::HEAD { Body::empty() } else { Body::from(bytes) };
+                response.body(body).unwrap()
+            }
+        },
+        Method::DELETE => status(if server.objects.remove(&name).is_some() { 204 } else { 404 }),
+        _ => status(405),
+    }
+}
+
+fn status(code: u16) -> Response<Body> {
+    Response::builder().status(StatusCode::from_u16(code).unwrap()).body(Body::empty()).unwrap()
+}
+
+fn decode(uri: &Uri) -> String {
+    let mut out = Vec::new();
+    let mut bytes = uri.path().bytes();
+    while let Some(b) = bytes.next() {
+        if b == b'%' {
+            let hex = [bytes.next().unwrap(), bytes.next().unwrap()];
+            out.push(u8::from_str_radix(std::str::from_utf8(&hex).unwrap(), 16).unwrap());
+        } else {
+            out.push(b);
+        }
+    }
+    String::from_utf8(out).unwrap().trim_start_matches('/').to_owned()
+}
+
+async fn serve() -> (Shared, String) {
+    let server = Shared::default();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let app = Router::new().fallback(answer).with_state(server.clone());
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    (server, endpoint)
+}
+
+fn quick() -> Retry {
+    Retry {
+        retries: 2,
+        first_pause: Duration::from_millis(1),
+        longest_pause: Duration::from_millis(2),
+        ..Retry::default()
+    }
+}
+
+/// One opener for both schemes.
+async fn opener(dir: &std::path::Path) -> (Shared, Opener) {
+    let (server, endpoint) = serve().await;
+    let s3 = dir.join("s3.json");
+    let json = serde_json::json!({"region": "minio", "endpoint": endpoint, "insecure": true,
+        "s3_force_path_style": true, "access_key": "key", "secret_key": "hunter2"});
+    std::fs::write(&s3, json.to_string()).unwrap();
+    let options = StorageOptions {
+        s3_credentials_file: Some(s3),
+        anonymous: false,
+        gcs_endpoint: Some(endpoint),
+        retry: quick(),
+        ..StorageOptions::default()
+    };
+    (server, Opener::new(options))
+}
+
+async fn gcs(server_options: (Shared, String)) -> (Shared, Opener) {
+    let (server, endpoint) = server_options;
+    let options = StorageOptions {
+        anonymous: true,
+        gcs_endpoint: Some(endpoint),
+        retry: quick(),
+        ..StorageOptions::default()
+    };
+    (server, Opener::new(options))
+}
+
+#[tokio::test]
+async fn both_stores_keep_bytes_and_attributes_below_the_buckets_prefix() {
+    let dir = tempfile::tempdir().unwrap();
+    let s3 = opener(dir.path()).await;
+    let gs = gcs(serve().await).await;
+    for ((server, opener), url) in [(s3, "s3://bkt/some/prefix"), (gs, "gs://bkt/some/prefix")] {
+        let bucket = opener.open(&BucketUrl::parse(url).unwrap()).unwrap();
+        let attributes = Attributes {
+            content_encoding: Some("gzip".into()),
+            cache_control: Some("no-cache".into()),
+            ..Attributes::content_type("text/plain; charset=utf-8")
+        }
+        .with_metadata("link", "gs://b/x");
+        let name = "logs/a b#c/17/build-log.txt";
+        bucket.put_bytes(name, "0123456789".into(), &attributes).await.unwrap();
+        let key = format!("bkt/some/prefix/{name}");
+        assert!(
+            server.lock().unwrap().objects.contains_key(&key),
+            "{:?}",
+            server.lock().unwrap().objects.keys()
+        );
+        let meta = bucket.head(name).await.unwrap();
+        assert_eq!((meta.name.as_str(), meta.size, &meta.attributes), (name, 10, &attributes), "{url}");
+        assert_eq!(bucket.get_bytes(name, 100).await.unwrap(), "0123456789");
+        assert_eq!(bucket.get_range(name, 2..5).await.unwrap(), "234");
+        assert_eq!(bucket.get_range(name, 20..25).await.unwrap(), "", "{url}");
+        assert!(bucket.get("nope").await.map(|_| ()).unwrap_err().is_not_found());
+        assert!(!bucket.put_if_absent(name, "x".into(), &Attributes::default()).await.unwrap(), "{url}");
+        assert!(bucket.put_if_absent("new", "x".into(), &Attributes::default()).await.unwrap(), "{url}");
+        let pieces = futures::stream::iter(["a", "b"]).map(|p| Ok(Bytes::from(p)));
+        bucket.put_stream("stream", pieces, &Attributes::default()).await.unwrap();
+        assert_eq!(bucket.get_bytes("stream", 9).await.unwrap(), "ab");
+    }
+}
+
+#[tokio::test]
+async fn passing_trouble_is_survived_and_lasting_trouble_is_told_clearly() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, opener) = opener(dir.path()).await;
+    let bucket = opener.open_str("s3://bkt").unwrap();
+    server.lock().unwrap().trouble = (2, 503);
+    bucket.put_bytes("x", "1".into(), &Attributes::default()).await.unwrap();
+    server.lock().unwrap().trouble = (100, 500);
+    let error = bucket.put_bytes("x", "1".into(), &Attributes::default()).await.unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, StorageError::Failed { action: "write", .. }), "{text}");
+    assert!(text.contains("s3://bkt") && text.contains("\"x\"") && !text.contains("hunter2"), "{text}");
+    server.lock().unwrap().trouble = (100, 403);
+    let before = server.lock().unwrap().requests;
+    let error = bucket.head("x").await.unwrap_err();
+    assert!(matches!(error, StorageError::Denied { action: "read", .. }), "{error}");
+    assert_eq!(server.lock().unwrap().requests, before + 1, "no permission is not tried again");
+}
+
+#[tokio::test]
+async fn credentials_files_that_are_wrong_are_named_without_their_content() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("c.json");
+    for (scheme, content) in [("s3", "hunter2"), ("gs", "hunter2"), ("gs", r#"{"private_key": "hunter2"}"#)] {
+        std::fs::write(&file, content).unwrap();
+        let options = StorageOptions {
+            gcs_credentials_file: Some(file.clone()),
+            s3_credentials_file: Some(file.clone()),
+            ..StorageOptions::default()
+        };
+        let error = Opener::new(options).open_str(&format!("{scheme}://b")).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("c.json") && !text.contains("hunter2"), "{scheme}: {text}");
+    }
+    let options =
+        StorageOptions { gcs_credentials_file: Some("/no/such/file".into()), ..StorageOptions::default() };
+    let error = Opener::new(options).open_str("b").unwrap_err();
+    assert!(error.to_string().contains("/no/such/file"), "{error}");
+}
