@@ -196,7 +196,7 @@ impl<W: Work> Dispatcher<W> {
                 biased;
                 () = stop.cancelled() => break,
                 arrival = arrivals.recv() => match arrival {
-                    Some(Arrival { seq, delivery }) => shared.dispatch(seq, delivery, &BTreeMap::new(), false),
+                    Some(Arrival { seq, delivery, again }) => shared.dispatch(seq, delivery, &BTreeMap::new(), again),
                     None => break,
                 },
             }

@@ -44,6 +44,14 @@ pub enum Error {
         /// Why not.
         why: String,
     },
+    /// The webhook cannot be there.
+    #[error("webhooks cannot be received at {path:?}: {why}; check --webhook-path")]
+    WebhookPath {
+        /// As given.
+        path: String,
+        /// Why not.
+        why: &'static str,
+    },
     /// `run` was called a second time.
     #[error("this hook is already running")]
     AlreadyRunning,

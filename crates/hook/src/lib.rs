@@ -130,6 +130,7 @@ impl Hook {
     /// Opens journal and secret. Events are accepted through [`Hook::router`] from now on, and handled once
     /// [`Hook::run`] runs.
     pub fn open(options: Options, deps: Deps) -> Result<Hook, Error> {
+        web::check_path(&options.webhook_path)?;
         let hmac = HmacFile::open(&options.hmac_secret_file)?;
         let (arrived, arrivals) = tokio::sync::mpsc::unbounded_channel();
         let (journal, recovered) =

@@ -1,6 +1,7 @@
 //! The HTTP side: who may say what, in Prow's order, codes and words (prow-runtime §2.1, §2.6).
 
 use crate::Hook;
+use crate::error::Error;
 use crate::journal::{Accepted, Delivery};
 use axum::body::Body;
 use axum::extract::State;
@@ -15,13 +16,28 @@ use prow_github::webhook::{Rejection, validate};
 use std::error::Error as _;
 use std::sync::Arc;
 
+const PLUGIN_HELP: &str = "/plugin-help";
 /// GitHub sends at most this.
 const LARGEST_PAYLOAD: usize = 25 << 20;
+
+/// Refuses paths that [`router`] cannot route.
+pub(crate) fn check_path(path: &str) -> Result<(), Error> {
+    let why = if !path.starts_with('/') {
+        "it does not begin with a slash"
+    } else if path == PLUGIN_HELP {
+        "the help of the plugins is there"
+    } else if path.contains(['{', '}', '*', '?', '#']) {
+        "it contains one of { } * ? #"
+    } else {
+        return Ok(());
+    };
+    Err(Error::WebhookPath { path: path.to_owned(), why })
+}
 
 pub(crate) fn router(hook: Hook) -> Router {
     Router::new()
         .route(&hook.inner.options.webhook_path, any(webhook))
-        .route("/plugin-help", any(plugin_help))
+        .route(PLUGIN_HELP, any(plugin_help))
         // An older kind of health check asks for any path.
         .fallback(|| async { StatusCode::OK })
         .with_state(hook)
@@ -120,4 +136,28 @@ async fn plugin_help(State(hook): State<Hook>, method: Method) -> Response {
     }
     let help = hook.inner.help.help().await;
     ([(CACHE_CONTROL, "no-cache")], Json(help)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_paths_that_can_be_routed_are_taken() {
+        for (path, fine) in [
+            ("/hook", true),
+            ("/", true),
+            ("/a/b", true),
+            ("hook", false),
+            ("", false),
+            ("/plugin-help", false),
+            ("/{x}", false),
+        ] {
+            assert_eq!(check_path(path).is_ok(), fine, "{path}");
+            if fine {
+                // Panics on paths that it cannot route.
+                let _ = Router::<()>::new().route(path, any(|| async {}));
+            }
+        }
+    }
 }

@@ -63,6 +63,10 @@ async fn a_strangers_pull_request_waits_for_ok_to_test() {
     let said = world.bot_comments(number);
     assert!(said.len() == 1 && said[0].contains("@mallory") && said[0].contains("`/ok-to-test`"), "{said:?}");
 
+    world.redeliver("pull_request", "opened").await;
+    world.settle().await;
+    assert_eq!(world.bot_comments(number).len(), 1, "nobody is welcomed twice");
+
     world.say(number, "mallory", "/test all").await;
     world.settle().await;
     assert!(world.prowjobs().await.is_empty());

@@ -143,6 +143,8 @@ pub struct Arrival {
     pub seq: u64,
     /// The event.
     pub delivery: Arc<Delivery>,
+    /// The same GUID was handled before, as far as is remembered: comments are there already.
+    pub again: bool,
 }
 
 /// The journal. Its writer thread ends, after writing all that waits, when the last clone is dropped.

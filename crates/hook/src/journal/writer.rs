@@ -47,8 +47,8 @@ pub(super) struct Writer {
 
 /// What a commit did.
 struct Committed {
-    /// What became of each `Accept`, in order.
-    accepted: Vec<Accepted>,
+    /// What became of each `Accept`, in order, and whether its GUID had been through before.
+    accepted: Vec<(Accepted, bool)>,
     /// The next number.
     next: u64,
     /// Events that are through.
@@ -102,14 +102,14 @@ impl Writer {
                         if let Some(earlier) = earlier
                             && open.get(earlier)?.is_some()
                         {
-                            accepted.push(Accepted::StillOpen(earlier));
+                            accepted.push((Accepted::StillOpen(earlier), true));
                             continue;
                         }
                         let record = delivery.encode().map_err(|e| redb::Error::Io(e.into()))?;
                         events.insert(next, record.as_slice())?;
                         open.insert(next, ())?;
                         guids.insert(delivery.guid.as_str(), next)?;
-                        accepted.push(Accepted::New(next));
+                        accepted.push((Accepted::New(next), earlier.is_some()));
                         next += 1;
                     }
                     Command::Note { seq, handler, progress: how } => {
@@ -157,15 +157,15 @@ impl Writer {
         self.pruned.is_none_or(|last| now >= last + PRUNE_EVERY)
     }
 
-    fn answer(&self, batch: Vec<Command>, accepted: Vec<Accepted>) {
+    fn answer(&self, batch: Vec<Command>, accepted: Vec<(Accepted, bool)>) {
         let mut accepted = accepted.into_iter();
         for command in batch {
             match command {
                 Command::Accept { delivery, answer } => {
-                    let Some(what) = accepted.next() else { continue };
+                    let Some((what, again)) = accepted.next() else { continue };
                     if let Accepted::New(seq) = what {
                         // Nobody dispatches any more while shutting down: the next start finds it open.
-                        let _ = self.arrivals.send(Arrival { seq, delivery });
+                        let _ = self.arrivals.send(Arrival { seq, delivery, again });
                     }
                     // The sender of the request may have given up; the event is kept all the same.
                     let _ = answer.send(Ok(what));
