@@ -31,7 +31,8 @@ pub struct Kubelet {
     shared: Arc<Shared>,
     capabilities: Capabilities,
     shutdown_grace: Duration,
-    tasks: Vec<AbortHandle>,
+    tasks: [AbortHandle; 2],
+    scheduler: AbortHandle,
     _lock: Lock,
 }
 
@@ -75,15 +76,16 @@ impl Kubelet {
             options.shutdown_grace.as_secs(),
         ));
         let tasks = [
-            tokio::spawn(watch(shared.clone())),
-            tokio::spawn(relay(shared.clone())),
-            tokio::spawn(bind(shared.clone(), machine, options.max_pods)),
+            tokio::spawn(watch(shared.clone())).abort_handle(),
+            tokio::spawn(relay(shared.clone())).abort_handle(),
         ];
+        let scheduler = tokio::spawn(bind(shared.clone(), machine, options.max_pods)).abort_handle();
         Ok(Kubelet {
             shared,
             capabilities,
             shutdown_grace: options.shutdown_grace,
-            tasks: tasks.iter().map(tokio::task::JoinHandle::abort_handle).collect(),
+            tasks,
+            scheduler,
             _lock: lock,
         })
     }
@@ -118,9 +120,7 @@ impl Kubelet {
     /// `Evicted`, so that plank revives them after the next start, and returns when nothing of them runs any more.
     /// Pods that have not started stay as they are.
     pub async fn shutdown(&self) {
-        if let Some(bind) = self.tasks.last() {
-            bind.abort();
-        }
+        self.scheduler.abort();
         self.shared.begin_shutdown();
         let limit = self.shared.clock.sleep(self.shutdown_grace + SHUTDOWN_SLACK);
         let settled = async {
@@ -137,7 +137,7 @@ impl Kubelet {
 
 impl Drop for Kubelet {
     fn drop(&mut self) {
-        for task in &self.tasks {
+        for task in self.tasks.iter().chain([&self.scheduler]) {
             task.abort();
         }
         self.shared.abort_workers();

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+/// Before the process id, in the name of a try's directory.
+const PROBE: &str = "probe-";
 /// Longer than any machine takes for a process or two.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -67,8 +69,10 @@ pub async fn probe(
         let limits = vec!["the sandbox was switched off".to_owned()];
         return Ok(Capabilities { isolation: IsolationKind::None, limits });
     }
+    sweep(data_dir)?;
     let candidates: &[IsolationKind] = if nix::unistd::geteuid().is_root() {
-        &[IsolationKind::Mapped, IsolationKind::User]
+        // The last is for root of a container that was given no rights over namespaces but its own.
+        &[IsolationKind::Mapped, IsolationKind::User, IsolationKind::Own]
     } else {
         &[IsolationKind::Own]
     };
@@ -82,7 +86,43 @@ pub async fn probe(
             Err(why) => limits.push(why),
         }
     }
+    limits.dedup();
+    limits.extend(forbidden_by().map(str::to_owned));
     Ok(Capabilities { isolation: IsolationKind::None, limits })
+}
+
+/// What killed runners left of their tries, except where someone still works on it.
+fn sweep(data_dir: &Path) -> Result<(), Error> {
+    let entries = std::fs::read_dir(data_dir).map_err(|e| Error::io("list", data_dir, e))?;
+    for entry in entries.flatten().filter(|e| e.file_name().to_string_lossy().starts_with(PROBE)) {
+        let dir = PodDir::new(entry.path());
+        if !dir.supervised()?
+            && let Err(e) = remove_tree(dir.path())
+        {
+            // Someone began to work on it just now; the next start finds it again.
+            tracing::debug!("{e}");
+        }
+    }
+    Ok(())
+}
+
+/// The usual suspects, so that a person knows what to turn.
+fn forbidden_by() -> Option<&'static str> {
+    let setting = |path: &str| std::fs::read_to_string(path).ok().map(|t| t.trim().to_owned());
+    if setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns").as_deref() == Some("1") {
+        return Some(
+            "sysctl kernel.apparmor_restrict_unprivileged_userns=1 forbids user namespaces to unprivileged users",
+        );
+    }
+    if setting("/proc/sys/kernel/unprivileged_userns_clone").as_deref() == Some("0") {
+        return Some(
+            "sysctl kernel.unprivileged_userns_clone=0 forbids user namespaces to unprivileged users",
+        );
+    }
+    if setting("/proc/sys/user/max_user_namespaces").as_deref() == Some("0") {
+        return Some("sysctl user.max_user_namespaces=0 forbids user namespaces");
+    }
+    Path::new("/.dockerenv").exists().then_some("in a container, namespaces usually need --privileged")
 }
 
 async fn try_one(
@@ -91,7 +131,8 @@ async fn try_one(
     hide: &[PathBuf],
     isolation: IsolationKind,
 ) -> Result<Result<Vec<String>, String>, Error> {
-    let dir = PodDir::new(data_dir.join("probe"));
+    // A name of its own: a runner that was killed while it tried may have left one that is still being used.
+    let dir = PodDir::new(data_dir.join(format!("{PROBE}{}", std::process::id())));
     remove_tree(dir.path())?;
     private_dir(dir.path())?;
     let plan = PodPlan {

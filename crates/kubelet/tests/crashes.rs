@@ -41,14 +41,24 @@ async fn host_process() {
     std::future::pending::<()>().await;
 }
 
+/// A process that is killed, without a warning, when this is dropped.
+struct Host(std::process::Child);
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
 /// A pod runner with its API server in a process of their own, with one Pod that runs.
-async fn hosted(dir: &Path, plain: bool) -> std::process::Child {
+async fn hosted(dir: &Path, plain: bool) -> Host {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "host_process", "--ignored", "--nocapture"]).env(DIR, dir);
     if plain {
         command.env(PLAIN, "1");
     }
-    let child = command.stdout(Stdio::null()).spawn().unwrap();
+    let child = Host(command.stdout(Stdio::null()).spawn().unwrap());
     let runs = dir.join("shared/runs");
     until("the job to run", || runs.exists()).await;
     child
@@ -57,9 +67,8 @@ async fn hosted(dir: &Path, plain: bool) -> std::process::Child {
 async fn killed_and_started_again(plain: bool) {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path();
-    let mut host = hosted(dir, plain).await;
-    host.kill().unwrap();
-    host.wait().unwrap();
+    let host = hosted(dir, plain).await;
+    drop(host);
     let world = World::open(dir, mode(plain), |_| {}).await;
     world.wait("p", |p| phase(p) == "Running").await;
     std::fs::write(dir.join("shared/go"), "").unwrap();
@@ -79,13 +88,69 @@ async fn an_unsandboxed_pod_survives_the_death_of_the_runner_and_is_run_once() {
     killed_and_started_again(true).await;
 }
 
+const MANY: &str = "PROW_KUBELET_TEST_MANY";
+const PODS_A_ROUND: usize = 4;
+
+#[tokio::test]
+#[ignore = "not a test of its own: the process that the test below kills"]
+async fn host_of_many() {
+    let (Some(dir), Some(round)) = (std::env::var_os(DIR), std::env::var(MANY).ok()) else { return };
+    let dir = Path::new(&dir);
+    let world = World::open(dir, SandboxMode::Auto, |_| {}).await;
+    for i in 0..PODS_A_ROUND {
+        let name = format!("p-{round}-{i}");
+        let mounts = json!({"volumeMounts": [{"name": "h", "mountPath": "/h"}]});
+        let script = format!(": {}; echo run >> /h/{name}", dir.display());
+        let spec = json!({
+            "volumes": [{"name": "h", "hostPath": {"path": common::shared(dir)}}],
+            "initContainers": [with(sh("first", "true"), mounts.clone())],
+            "containers": [with(sh("test", &script), mounts)],
+        });
+        world.pods().create(&PostParams::default(), &pod(&name, spec)).await.unwrap();
+    }
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test]
+async fn whenever_the_runner_is_killed_every_pod_is_run_exactly_once() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    let shared = common::shared(dir);
+    let pods = dir.join("kubelet/pods");
+    let count = |dir: &Path| std::fs::read_dir(dir).map_or(0, Iterator::count);
+    let rounds = 2 * PODS_A_ROUND;
+    for round in 0..rounds {
+        let before = [count(&pods), count(&shared)];
+        let host = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "host_of_many", "--ignored", "--nocapture"])
+            .env(DIR, dir)
+            .env(MANY, round.to_string())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let host = Host(host);
+        // Killed at another point each time: so many Pods made ready, or so many run.
+        let (what, least) = if round % 2 == 0 { (&pods, round / 2) } else { (&shared, round / 2) };
+        until("the point to kill at", || count(what) > before[round % 2] + least).await;
+        drop(host);
+    }
+    let world = World::open(dir, SandboxMode::Auto, |_| {}).await;
+    let all = world.pods().list(&kube::api::ListParams::default()).await.unwrap().items;
+    assert!(all.len() >= PODS_A_ROUND, "{} Pods", all.len());
+    for pod in all {
+        let name = pod.metadata.name.unwrap();
+        let done = world.ended(&name).await;
+        assert_eq!(phase(&done), "Succeeded", "{name}: {:#?}", done.status);
+        assert_eq!(std::fs::read_to_string(shared.join(&name)).unwrap(), "run\n", "{name}");
+    }
+}
+
 #[tokio::test]
 async fn what_ended_while_nobody_looked_is_reported() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path();
-    let mut host = hosted(dir, false).await;
-    host.kill().unwrap();
-    host.wait().unwrap();
+    let host = hosted(dir, false).await;
+    drop(host);
     std::fs::write(dir.join("shared/go"), "").unwrap();
     until("the Pod to end", || processes(&dir.display().to_string()).is_empty()).await;
     let world = World::open(dir, SandboxMode::Auto, |_| {}).await;

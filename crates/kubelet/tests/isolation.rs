@@ -213,6 +213,38 @@ fn a_user_without_rights_has_a_sandbox_too() {
     assert!(!pod.join("volumes").exists(), "a directory that the job closed stayed behind");
 }
 
+/// Where user namespaces are refused, root's jobs run as an unprivileged user.
+#[test]
+fn without_user_namespaces_a_job_of_root_is_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    if std::fs::metadata(dir.path()).is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) != 0) {
+        eprintln!("SKIPPED: only root's jobs are run this way");
+        return;
+    }
+    let script = "id -u; grep CapEff /proc/self/status; touch /usr/x 2>&1; cat /etc/shadow 2>/dev/null || echo unread; \
+                  mount -t tmpfs x /mnt 2>/dev/null || echo unmounted; touch /tmp/x /x && echo fine";
+    let plan = json!({
+        "namespace": "n", "name": "p", "uid": "u", "isolation": {"sandboxed": {"user": {"id": 600000}}},
+        "grace_seconds": 1, "active_deadline_seconds": null, "hide": [], "init_containers": [],
+        "containers": [{"name": "test", "argv": ["/bin/sh", "-c", script], "env": [["PATH", "/usr/bin:/bin"]],
+            "working_dir": null, "mounts": [], "pod_network": true, "utility": false, "host_ids": false,
+            "termination_path": "/dev/termination-log", "termination_from_logs": true}],
+    });
+    std::fs::write(dir.path().join("pod.json"), plan.to_string()).unwrap();
+    let out = Command::new(common::HELPER).arg("pod-supervisor").arg(dir.path()).output().unwrap();
+    let status = std::fs::read_to_string(dir.path().join("status.json")).unwrap_or_default();
+    if status.contains("make PID, IPC and UTS namespaces") || status.contains("make a network namespace") {
+        eprintln!("SKIPPED: this machine forbids namespaces to root: {status}");
+        return;
+    }
+    let log = std::fs::read_to_string(dir.path().join("logs/test.log")).unwrap_or_default();
+    assert!(out.status.success() && status.contains("\"succeeded\": true"), "{out:?} {status} {log}");
+    let lines: Vec<&str> = log.lines().filter_map(|l| l.splitn(4, ' ').nth(3)).collect();
+    assert_eq!(lines[..2], ["600000", "CapEff:\t0000000000000000"], "{log}");
+    assert!(lines[2].contains("Read-only file system"), "{log}");
+    assert_eq!(lines[3..], ["unread", "unmounted", "fine"], "{log}");
+}
+
 fn forbidden(status: &str) -> bool {
     status.contains("make a user namespace") || status.contains("map ids in")
 }
