@@ -1,6 +1,8 @@
 //! A Deck with made-up jobs, to look at: `cargo run -p prow-deck --example seeded -- [port] [ProwJobs] [MB of log]`.
 //! Prints its address, then how long the store and the first page took.
 
+#![allow(clippy::unwrap_used, reason = "an example over the tests' world")]
+
 #[path = "../tests/support/mod.rs"]
 mod support;
 

@@ -46,7 +46,8 @@ pub fn svg(badge: &Badge) -> Markup {
     const SUBJECT: &str = "build";
     let left = 13 + 6 * SUBJECT.len();
     let right = 13 + 6 * badge.status.len();
-    let half = |at2: usize| if at2 % 2 == 0 { format!("{}", at2 / 2) } else { format!("{}.5", at2 / 2) };
+    let half =
+        |at2: usize| if at2.is_multiple_of(2) { format!("{}", at2 / 2) } else { format!("{}.5", at2 / 2) };
     let text = |x: String, value: &str| {
         html! {
             text x=(x) y="15" fill="#010101" fill-opacity=".3" { (value) }

@@ -28,6 +28,7 @@ mod links;
 mod log;
 mod pages;
 mod pod;
+mod providers;
 mod run;
 mod source;
 mod state;
@@ -99,6 +100,8 @@ impl Deck {
             .route("/data.js", get(data::legacy))
             .route("/badge.svg", get(data::badge))
             .route("/config", get(data::config))
+            .route("/github-link", get(providers::github))
+            .route("/git-provider-link", get(providers::provider))
             .fallback(pages::missing)
             .layer(from_fn(gzip::gzip))
             .layer(from_fn(web::clean_paths))

@@ -225,6 +225,14 @@ async fn paths_behave_like_gos_mux() {
         let answer = world.get(path).await;
         assert_eq!((answer.status, answer.header("location")), (StatusCode::MOVED_PERMANENTLY, to), "{path}");
     }
+    for (path, to) in [
+        ("/github-link?dest=acme/shop/pulls", "https://github.com/acme/shop/pulls"),
+        ("/github-link?dest=//evil.example", "https://github.com/evil.example"),
+        ("/git-provider-link?target=pr&repo=acme/shop&number=7", "https://github.com/acme/shop/pull/7"),
+    ] {
+        let answer = world.get(path).await;
+        assert_eq!((answer.status, answer.header("location")), (StatusCode::FOUND, to), "{path}");
+    }
     for path in ["/tide", "/rerun", "/nothing", "/static/nothing", "/static/..%2fCargo.toml"] {
         assert_eq!(world.get(path).await.status, StatusCode::NOT_FOUND, "{path}");
     }

@@ -116,7 +116,8 @@ pub async fn read(
 /// The whole lines within the last bytes of a log whose lines are not counted.
 pub async fn last_lines(file: &LogFile, bytes: u64) -> Result<Vec<Line>, StorageError> {
     let from = file.stored.saturating_sub(bytes);
-    let mut collector = Collector::new(vec![1..u64::MAX], 1);
+    let all_lines = 1..u64::MAX;
+    let mut collector = Collector::new(vec![all_lines], 1);
     let mut pieces = file.read_from(from).await?;
     while let Some(piece) = pieces.try_next().await? {
         collector.push(&piece);
@@ -219,6 +220,7 @@ fn gap(gap: &Range<u64>, links: &Links<'_>) -> Markup {
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init, reason = "lists of ranges, some of one")]
 mod tests {
     use super::*;
 

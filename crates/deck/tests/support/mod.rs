@@ -1,6 +1,7 @@
 //! A whole small world for Deck: the embedded API server with a store over it, a bucket in a directory, Pod logs in
 //! memory, a clock that stands still. Tests ask the router in process; the example serves it on a socket.
 #![allow(dead_code, reason = "each user of the world uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a world for tests")]
 
 use axum::Router;
 use axum::body::Body;
