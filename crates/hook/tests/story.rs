@@ -184,6 +184,19 @@ async fn a_draft_is_tested_when_it_is_ready() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pull_request_with_conflicts_is_not_tested() {
+    let world = World::running().await;
+    let number = world.open_pull("mallory", &["README.md"]).await;
+    let theirs = [("README.md", Some("# Another rocket\n"))];
+    world.forge.push_files(ORG, REPO, "main", "alice", "rename", &theirs).await.unwrap();
+    world.settle().await;
+    world.say(number, "alice", "/ok-to-test").await;
+    world.settle().await;
+    assert_eq!(world.pull(number).labels, [labels::OK_TO_TEST]);
+    assert_eq!(world.states().await, ["publish triggered"], "only the push is tested");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cat_comes_when_called() {
     let world = World::running().await;
     let number = world.open_pull("alice", &["main.go"]).await;
