@@ -41,8 +41,8 @@ pub struct Context<'a> {
     pub machine: Machine,
 }
 
-/// The Secrets and ConfigMaps of one Pod; a name that is missing here is not in the API.
-#[derive(Debug, Clone, Default)]
+/// The Secrets and ConfigMaps of one Pod; a name that is missing here is not in the API. Not to be printed.
+#[derive(Clone, Default)]
 pub struct Objects {
     /// By name.
     pub secrets: BTreeMap<String, Secret>,

@@ -45,10 +45,11 @@ impl Kubelet {
     pub async fn start(options: Options, client: kube::Client, clock: SharedClock) -> Result<Kubelet, Error> {
         check_data_dir(&options.data_dir)?;
         private_dir(&options.data_dir)?;
+        let exe = std::path::absolute(&options.exe).map_err(|e| Error::io("find", &options.exe, e))?;
         let lock = poddir::try_lock(&options.data_dir.join("lock"))?
             .ok_or_else(|| Error::DataDirInUse { path: options.data_dir.clone() })?;
         let hide = hidden(&options.data_dir);
-        let capabilities = probe::probe(&options.exe, &options.data_dir, &hide, options.sandbox).await?;
+        let capabilities = probe::probe(&exe, &options.data_dir, &hide, options.sandbox).await?;
         if capabilities.sandboxed() && capabilities.limits.is_empty() {
             tracing::info!("{}", capabilities.describe());
         } else {
@@ -57,7 +58,7 @@ impl Kubelet {
         let machine = probe::machine();
         let runtime = ProcessRuntime::new(
             ProcessOptions {
-                exe: options.exe.clone(),
+                exe,
                 pods_dir: options.data_dir.join("pods"),
                 hide,
                 allow_host_paths: options.allow_host_paths.clone(),

@@ -3,6 +3,7 @@
 
 use crate::error::Error;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Where our own executable is found inside a sandbox.
@@ -73,8 +74,8 @@ impl Identity {
     }
 }
 
-/// One container's process.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// One container's process. Its arguments and environment may hold secrets, so it prints only its name.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerPlan {
     /// The container's name.
     pub name: String,
@@ -96,6 +97,12 @@ pub struct ContainerPlan {
     pub termination_path: String,
     /// `terminationMessagePolicy: FallbackToLogsOnError`.
     pub termination_from_logs: bool,
+}
+
+impl fmt::Debug for ContainerPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ContainerPlan").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 /// One volume at one place.

@@ -24,7 +24,7 @@ mod container;
 mod init;
 pub(crate) mod message;
 mod network;
-mod plain;
+pub(crate) mod plain;
 mod process;
 mod root;
 

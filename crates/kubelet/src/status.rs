@@ -243,3 +243,139 @@ fn container_status(
         ..ContainerStatus::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Cause, Ended};
+    use serde_json::json;
+
+    fn pod() -> Pod {
+        let value = json!({
+            "metadata": {"name": "p", "uid": "u"},
+            "spec": {"initContainers": [{"name": "i", "image": "x"}],
+                     "containers": [{"name": "a", "image": "x"}, {"name": "b", "image": "y"}]},
+        });
+        serde_json::from_value(value).expect("a Pod")
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a time")
+    }
+
+    fn over(exit_code: i32) -> Ran {
+        let reason = if exit_code == 0 { "Completed" } else { "Error" }.to_owned();
+        Ran::Terminated {
+            exit_code,
+            signal: None,
+            reason,
+            message: None,
+            started_at: at(1),
+            finished_at: at(2),
+        }
+    }
+
+    fn record(states: [Ran; 3], ended: Option<bool>) -> PodRecord {
+        let mut record = blank(&pod(), at(1));
+        for (container, state) in record.all_mut().zip(states) {
+            container.state = state;
+        }
+        record.ended = ended.map(|succeeded| Ended { succeeded, at: at(3), cause: Cause::default() });
+        record
+    }
+
+    #[test]
+    fn phase_and_conditions_follow_from_the_containers() {
+        let running = || Ran::Running { started_at: at(1) };
+        let cases = [
+            ("nothing yet", record([Ran::Waiting, Ran::Waiting, Ran::Waiting], None), "Pending", "FF"),
+            ("init runs", record([running(), Ran::Waiting, Ran::Waiting], None), "Pending", "FF"),
+            ("init done", record([over(0), Ran::Waiting, Ran::Waiting], None), "Pending", "TF"),
+            ("one runs", record([over(0), running(), Ran::Waiting], None), "Running", "TF"),
+            ("all run", record([over(0), running(), running()], None), "Running", "TT"),
+            ("one ended", record([over(0), over(1), running()], None), "Running", "TF"),
+            ("all ended, not said so yet", record([over(0), over(0), over(0)], None), "Running", "TF"),
+            ("succeeded", record([over(0), over(0), over(0)], Some(true)), "Succeeded", "TF"),
+            ("failed", record([over(0), over(0), over(1)], Some(false)), "Failed", "TF"),
+            ("init failed", record([over(1), Ran::Waiting, Ran::Waiting], Some(false)), "Failed", "FF"),
+        ];
+        for (name, record, phase, truths) in cases {
+            let status = of(&pod(), &record, at(5));
+            assert_eq!(status.phase.as_deref(), Some(phase), "{name}");
+            let truth = |kind: &str| {
+                let found = status.conditions.iter().flatten().find(|c| c.type_ == kind);
+                found.map(|c| c.status.chars().next().unwrap_or('?'))
+            };
+            let got: String = [truth("Initialized"), truth("Ready")].into_iter().flatten().collect();
+            assert_eq!(got, truths, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_what_is_wanted_until_something_changes() {
+        let mut pod = pod();
+        let first = record([over(0), Ran::Running { started_at: at(1) }, Ran::Waiting], None);
+        let status = of(&pod, &first, at(5));
+        // Through the API and back, as JSON.
+        let text = serde_json::to_string(&status).expect("JSON");
+        pod.status = Some(serde_json::from_str(&text).expect("a status"));
+        assert_eq!(pod.status.as_ref(), Some(&of(&pod, &first, at(99))));
+        let later = of(&pod, &record([over(0), over(0), over(0)], Some(true)), at(99));
+        let since = |kind: &str| {
+            later
+                .conditions
+                .iter()
+                .flatten()
+                .find(|c| c.type_ == kind)
+                .and_then(|c| c.last_transition_time.clone())
+        };
+        assert_eq!(since("PodScheduled"), Some(Time(at(5))), "has not changed");
+        assert_eq!(later.start_time, Some(Time(at(1))));
+    }
+
+    #[test]
+    fn a_pod_of_which_nothing_is_left_is_evicted_with_what_is_known_of_it() {
+        let mut pod = pod();
+        pod.status =
+            Some(of(&pod, &record([over(0), Ran::Running { started_at: at(1) }, over(3)], None), at(5)));
+        assert!(was_started(&pod) && !terminal(&pod));
+        let status = vanished(&pod, at(9));
+        assert_eq!((status.phase.as_deref(), status.reason.as_deref()), (Some("Failed"), Some("Evicted")));
+        let codes: Vec<_> = status
+            .container_statuses
+            .iter()
+            .flatten()
+            .map(|c| c.state.as_ref().and_then(|s| s.terminated.as_ref()).map(|t| t.exit_code))
+            .collect();
+        assert_eq!(codes, [Some(137), Some(3)]);
+    }
+
+    #[test]
+    fn who_waits_says_for_what() {
+        let of_container = Problem::config("b", "no such key".to_owned());
+        let of_volume = Problem::mount("no such secret".to_owned(), None);
+        let reasons = |problem: &Problem| -> Vec<(String, Option<String>)> {
+            let status = waiting(&pod(), problem, at(5));
+            assert_eq!(status.phase.as_deref(), Some("Pending"));
+            let all = status
+                .init_container_statuses
+                .into_iter()
+                .flatten()
+                .chain(status.container_statuses.into_iter().flatten());
+            all.filter_map(|c| c.state?.waiting).map(|w| (w.reason.unwrap_or_default(), w.message)).collect()
+        };
+        let row = |r: &str, m: Option<&str>| (r.to_owned(), m.map(str::to_owned));
+        assert_eq!(
+            reasons(&of_container),
+            [
+                row(CREATING, None),
+                row(INITIALIZING, None),
+                row("CreateContainerConfigError", Some("no such key"))
+            ]
+        );
+        assert_eq!(
+            reasons(&of_volume),
+            [row(CREATING, None), row(INITIALIZING, None), row(INITIALIZING, None)]
+        );
+    }
+}

@@ -18,6 +18,7 @@ use crate::record::{
     REASON_ERROR, REASON_EVICTED, REASON_START_ERROR,
 };
 use crate::sandbox::message::{Channel, Message};
+use crate::sandbox::plain::kill_descendants;
 use jiff::Timestamp;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::stat::Mode;
@@ -508,6 +509,9 @@ impl Supervisor {
             let _ = kill(pid, Signal::SIGKILL);
         }
         // Whatever is still ours dies before we say that the Pod has ended.
+        if self.plan.isolation == Isolation::None {
+            kill_descendants();
+        }
         let until = Instant::now() + KILL_PATIENCE;
         loop {
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {

@@ -109,6 +109,23 @@ async fn volumes_lie_where_the_pod_wants_them() {
 }
 
 #[tokio::test]
+async fn the_data_directory_may_be_reached_through_a_link() {
+    let temp = tempfile::tempdir().unwrap();
+    let (real, link) = (temp.path().join("real"), temp.path().join("link"));
+    std::fs::create_dir(&real).unwrap();
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    let world = World::open(&link, prow_kubelet::SandboxMode::Auto, |_| {}).await;
+    if !world.kubelet.as_ref().unwrap().capabilities().sandboxed() {
+        eprintln!("SKIPPED: this machine forbids what the sandbox needs");
+        return;
+    }
+    // Not merely forbidden, as to any stranger, but read-only.
+    let done =
+        world.run("p", json!({"containers": [sh("test", "touch /usr/x 2>&1 | grep Read-only")]})).await;
+    assert_eq!(phase(&done), "Succeeded", "{:#?}", done.status);
+}
+
+#[tokio::test]
 async fn links_planted_in_a_volume_lead_nowhere() {
     let Some(world) = World::sandboxed().await else { return };
     let outside = world.shared().join("outside");

@@ -66,7 +66,7 @@ pub fn exec(dir: &str, name: &str) -> Result<(), Error> {
 
 /// Kills all our descendants; orphans of theirs become our children and are found in the next round. The dead are left
 /// to be reaped by whoever waits for them, in the end by the supervisor.
-fn kill_descendants() {
+pub(crate) fn kill_descendants() {
     for _ in 0..KILL_ROUNDS {
         let descendants = descendants(nix::unistd::getpid());
         if descendants.is_empty() {

@@ -44,6 +44,8 @@ pub fn enter(dir: &PodDir, pod: &PodPlan, container: &ContainerPlan) -> Result<V
     mount_at(None, Path::new("/"), None, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None)?;
     let path = dir.container(&container.name).join("root");
     private_dir(&path)?;
+    // As the kernel will call it in its list of mounts.
+    let path = fs::canonicalize(&path).map_err(|e| Error::io("find", &path, e))?;
     let owner = match pod.isolation {
         Isolation::Sandboxed(identity) if !container.host_ids => identity.owner(),
         _ => None,
