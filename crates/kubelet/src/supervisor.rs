@@ -9,13 +9,13 @@
 //! helper threads that only read and report through one channel.
 
 mod log;
+mod outcome;
 
 use crate::error::Error;
 use crate::plan::{ContainerPlan, Isolation, PodPlan};
 use crate::poddir::{self, Lock, PodDir};
 use crate::record::{
-    Cause, ContainerRecord, ContainerState, Ended, PodRecord, REASON_COMPLETED, REASON_DEADLINE_EXCEEDED,
-    REASON_ERROR, REASON_EVICTED, REASON_START_ERROR,
+    Cause, ContainerRecord, ContainerState, Ended, PodRecord, REASON_DEADLINE_EXCEEDED, REASON_EVICTED,
 };
 use crate::sandbox::message::{Channel, Message};
 use crate::sandbox::plain::kill_descendants;
@@ -24,6 +24,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::stat::Mode;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Gid, Pid, Uid};
+use outcome::{Active, DRAIN_PATIENCE, start_error};
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -35,12 +36,8 @@ use std::time::{Duration, Instant};
 
 /// How long a sandbox may take to die after it was told to kill everything, before it is killed itself.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
-/// How long output is still read after a container's process has gone, if something holds its pipe open.
-const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a new supervisor waits for the lock, which a dying one may hold for a moment more.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
-/// Kubernetes' bound on a termination message, bytes.
-const TERMINATION_MESSAGE_LIMIT: usize = 4096;
 
 /// The hidden subcommand `pod-supervisor <pod directory>`. `args` are those after the subcommand's name.
 /// Call it before any thread is started.
@@ -63,25 +60,6 @@ enum Event {
     Message(usize, Message),
     ChannelClosed(usize),
     LogClosed(usize, Option<String>),
-}
-
-/// A container whose process has been started and which is not finished yet.
-struct Active {
-    pid: Pid,
-    started_at: Option<Timestamp>,
-    outcome: Option<Message>,
-    reaped: Option<(WaitStatus, Instant)>,
-    channel_closed: bool,
-    log_closed: bool,
-    log_problem: Option<String>,
-}
-
-impl Active {
-    fn finished(&self, now: Instant) -> bool {
-        self.reaped.is_some_and(|(_, at)| {
-            self.channel_closed && (self.log_closed || now.duration_since(at) >= DRAIN_PATIENCE)
-        })
-    }
 }
 
 struct Supervisor {
@@ -451,57 +429,11 @@ impl Supervisor {
         let done: Vec<usize> = self.active.iter().filter(|(_, a)| a.finished(now)).map(|(i, _)| *i).collect();
         for index in done {
             if let Some(active) = self.active.remove(&index) {
-                let state = self.final_state(index, active);
+                let state = active.final_state(self.container(index), &self.dir);
                 self.set_state(index, state)?;
             }
         }
         Ok(())
-    }
-
-    fn final_state(&self, index: usize, active: Active) -> ContainerState {
-        let container = self.container(index);
-        let finished_at = Timestamp::now();
-        let (exit_code, signal, mut message) = match active.outcome {
-            Some(Message::Exited(code)) => (code, None, None),
-            Some(Message::Killed(signal)) => (128 + signal, Some(signal), None),
-            Some(Message::Failed(why)) => return start_error(finished_at, &why),
-            _ => match active.reaped {
-                Some((WaitStatus::Signaled(_, signal, _), _)) => {
-                    (128 + signal as i32, Some(signal as i32), None)
-                }
-                _ if active.started_at.is_none() => {
-                    return start_error(finished_at, "the sandbox ended before the process was started");
-                }
-                _ => (137, Some(9), Some("the sandbox ended without saying how the process did".to_owned())),
-            },
-        };
-        if let Some(text) = self.termination_message(container, exit_code) {
-            message = Some(text);
-        }
-        if let Some(problem) = active.log_problem {
-            message = Some(format!("{}(the log is incomplete: {problem})", message.unwrap_or_default()));
-        }
-        ContainerState::Terminated {
-            exit_code,
-            signal,
-            reason: if exit_code == 0 { REASON_COMPLETED } else { REASON_ERROR }.to_owned(),
-            message,
-            started_at: active.started_at.unwrap_or(finished_at),
-            finished_at,
-        }
-    }
-
-    fn termination_message(&self, container: &ContainerPlan, exit_code: i32) -> Option<String> {
-        let text =
-            log::read_termination_log(&self.dir.termination_log(&container.name), TERMINATION_MESSAGE_LIMIT);
-        if !text.is_empty() {
-            return Some(text);
-        }
-        if container.termination_from_logs && exit_code != 0 {
-            let tail = log::tail_for_message(&self.dir.log(&container.name));
-            return (!tail.is_empty()).then_some(tail);
-        }
-        None
     }
 
     fn end(mut self) -> Result<(), Error> {
@@ -537,17 +469,6 @@ impl Supervisor {
         self.dir.write_record(&self.record)?;
         self.dir.discard_all_but_the_account();
         Ok(())
-    }
-}
-
-fn start_error(now: Timestamp, why: &str) -> ContainerState {
-    ContainerState::Terminated {
-        exit_code: 128,
-        signal: None,
-        reason: REASON_START_ERROR.to_owned(),
-        message: Some(why.to_owned()),
-        started_at: now,
-        finished_at: now,
     }
 }
 
