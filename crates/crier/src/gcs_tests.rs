@@ -1,3 +1,5 @@
+//! What became of the files of a run, on a real directory as bucket.
+
 use super::*;
 use prow_api::{DecorationConfig, JobType, Pull, Time};
 use prow_service::clock::SystemClock;

@@ -1,3 +1,5 @@
+//! Order, retries, restarts and backlog of the dispatcher, with handlers that do what a test says.
+
 use super::*;
 use crate::journal::{Recovered, Retention};
 use bytes::Bytes;

@@ -1,3 +1,5 @@
+//! The journal over restarts, duplicates, pruning and a disk that fails.
+
 use super::*;
 use prow_service::clock::ManualClock;
 use std::sync::atomic::{AtomicBool, Ordering};
