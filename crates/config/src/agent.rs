@@ -9,6 +9,7 @@
 mod stamp;
 
 use crate::diagnostic::{Diagnostic, LoadErrors};
+use crate::diff::JobChanges;
 use crate::load::{LoadOptions, load};
 use crate::snapshot::Snapshot;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
@@ -206,14 +207,21 @@ fn follow(state: &State, woken: &mpsc::Receiver<Wake>, watcher: Option<Recommend
             }
             Err(RecvTimeoutError::Timeout) => {}
         }
+        let old = state.sender.borrow().clone();
         match state.reload(false) {
             Ok(false) => {}
             Ok(true) => {
-                let snapshot = state.sender.borrow().clone();
-                let (jobs, warnings) = (snapshot.jobs.len(), snapshot.warnings.len());
+                let new = state.sender.borrow().clone();
+                let changes = JobChanges::between(&old, &new);
+                let (added, removed, altered) =
+                    (changes.added.len(), changes.removed.len(), changes.altered.len());
+                let (jobs, warnings) = (new.jobs.len(), new.warnings.len());
                 tracing::info!(
                     component = "config",
                     jobs,
+                    added,
+                    removed,
+                    altered,
                     warnings,
                     "the configuration changed; the new one is in force"
                 );

@@ -2,6 +2,7 @@
 //! of the configuration file, after defaulting. `cargo xtask golden` writes them and `prow config jobs` shows them.
 
 use crate::jobs::{Brancher, ChangeMatcher, JobBase, Jobs};
+use crate::plugins::PluginConfig;
 use crate::prowconfig::ProwConfig;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -118,4 +119,20 @@ pub fn job_records(jobs: &Jobs) -> impl Iterator<Item = Value> + '_ {
 /// The `{config}` record: config.yaml without its jobs, after defaulting.
 pub fn config_record(prow: &ProwConfig) -> Value {
     json!({"config": prow})
+}
+
+/// The `{plugins}` record, then one for each repository that has presubmits: what applies to it.
+pub fn plugin_records(plugins: &PluginConfig, jobs: &Jobs) -> Vec<Value> {
+    let mut out = vec![json!({"plugins": plugins})];
+    for identifier in jobs.presubmits.keys() {
+        let Some((org, repo)) = identifier.split_once('/') else { continue };
+        let mut enabled = plugins.enabled(org, repo);
+        enabled.sort_unstable();
+        out.push(json!({
+            "org": org, "repo": repo, "enabled": enabled,
+            "trigger": plugins.trigger_for(org, repo), "lgtm": plugins.lgtm_for(org, repo),
+            "approve": plugins.approve_for(org, repo), "dco": plugins.dco_for(org, repo),
+        }));
+    }
+    out
 }

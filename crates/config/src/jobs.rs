@@ -227,12 +227,12 @@ pub struct Jobs {
 impl Jobs {
     /// Presubmits of a repository (`org/repo`, or a Gerrit identifier), in order.
     pub fn presubmits_for(&self, repo: &str) -> &[Presubmit] {
-        self.presubmits.get(repo).map_or(&[], Vec::as_slice)
+        by_identifier(&self.presubmits, repo)
     }
 
     /// Postsubmits of a repository (`org/repo`, or a Gerrit identifier), in order.
     pub fn postsubmits_for(&self, repo: &str) -> &[Postsubmit] {
-        self.postsubmits.get(repo).map_or(&[], Vec::as_slice)
+        by_identifier(&self.postsubmits, repo)
     }
 
     /// How many jobs there are.
@@ -246,6 +246,18 @@ impl Jobs {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// A list by its key; a Gerrit identifier is found with and without its scheme, as written first.
+fn by_identifier<'j, T>(map: &'j BTreeMap<String, Vec<T>>, repo: &str) -> &'j [T] {
+    let bare = repo.trim_start_matches("https://").trim_start_matches("http://");
+    let found = map.get(repo).or_else(|| map.get(bare));
+    let found = if found.is_none() && bare.matches('/').count() > 0 && bare.contains('.') {
+        map.get(&format!("https://{bare}")).or_else(|| map.get(&format!("http://{bare}")))
+    } else {
+        found
+    };
+    found.map_or(&[], Vec::as_slice)
 }
 
 /// A tenant default for the jobs that its filters match (§1.10).

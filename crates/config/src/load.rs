@@ -2,6 +2,7 @@
 
 mod jobset;
 mod parallel;
+mod plugin_parts;
 mod supplemental;
 
 use crate::diagnostic::{Diagnostic, Kind, LoadErrors, Severity};
@@ -11,7 +12,7 @@ use crate::plugins::{self, PluginConfig};
 use crate::prowconfig::{self, ProwConfig};
 use crate::snapshot::Snapshot;
 use crate::walk;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -60,8 +61,7 @@ pub fn load(options: &LoadOptions) -> Result<Snapshot, LoadErrors> {
     read_version(options, &mut prow, &mut found);
     let mut at_fault = Vec::new();
     prowconfig::finish(&mut prow, &mut at_fault);
-    let config_file: Arc<str> = options.config_path.to_string_lossy().into();
-    found.take(at_fault.into_iter().map(|d| d.in_file(&config_file)).collect());
+    found.take(placed(at_fault, &options.config_path, true));
     let files = read_jobs(options, own_jobs, &mut found);
     let jobs = jobset::assemble(files, &prow, &mut found);
     let plugins = read_plugins(options, &mut found);
@@ -97,12 +97,24 @@ impl Found {
     fn result(mut self, snapshot: Snapshot) -> Result<Snapshot, LoadErrors> {
         let mut seen = HashSet::new();
         self.errors.retain(|e| seen.insert(e.to_string()));
+        in_order(&mut self.errors);
+        in_order(&mut self.warnings);
         if self.errors.is_empty() {
             Ok(Snapshot { warnings: self.warnings, ..snapshot })
         } else {
             Err(LoadErrors { errors: self.errors, warnings: self.warnings })
         }
     }
+}
+
+/// Files in the order they first appear, lines ascending.
+fn in_order(list: &mut [Diagnostic]) {
+    let mut files: HashMap<Arc<str>, usize> = HashMap::new();
+    for diagnostic in list.iter() {
+        let next = files.len();
+        files.entry(diagnostic.file.clone()).or_insert(next);
+    }
+    list.sort_by_key(|d| (files.get(&d.file).copied(), d.line, d.column));
 }
 
 /// A file's text: unpacked if it begins as gzip does, and `gunzip` allows it.
@@ -152,9 +164,8 @@ fn read_config(options: &LoadOptions, found: &mut Found) -> (ProwConfig, JobFile
         with_document(path, true, &mut findings, |root, findings| {
             let mut jobs = JobFile::default();
             for entry in root.entries(findings) {
-                if jobfile::read_entry(&mut jobs, &entry.key, entry.value, false, findings) {
-                    findings.pass_over(entry.key_at);
-                } else if entry.value.holds_anchor() {
+                let of_jobs = jobfile::read_entry(&mut jobs, &entry.key, entry.value, false, findings);
+                if of_jobs || entry.value.holds_anchor() {
                     findings.pass_over(entry.key_at);
                 }
             }
@@ -166,6 +177,27 @@ fn read_config(options: &LoadOptions, found: &mut Found) -> (ProwConfig, JobFile
     };
     found.take(findings.list);
     out
+}
+
+/// Findings of whole-file rules, with the place of their key in the file. The file is read again for it: rules are
+/// seldom broken.
+fn placed(list: Vec<Diagnostic>, path: &Path, gunzip: bool) -> Vec<Diagnostic> {
+    if list.is_empty() {
+        return list;
+    }
+    let mut placed = Findings::new(path.to_string_lossy().into());
+    // What is wrong with the file itself was found before; a file that has gone meanwhile leaves findings without
+    // lines.
+    let mut ignored = Findings::new(placed.file.clone());
+    with_document(path, gunzip, &mut ignored, |root, _| {
+        for diagnostic in &list {
+            placed.note(root.locate(&diagnostic.key_path), diagnostic.clone());
+        }
+    });
+    if placed.list.is_empty() {
+        return list.into_iter().map(|d| d.in_file(&placed.file)).collect();
+    }
+    placed.list
 }
 
 /// A file VERSION beside config.yaml says which commit the configuration is, as config-updater writes it.
@@ -210,9 +242,9 @@ fn read_plugins(options: &LoadOptions, found: &mut Found) -> PluginConfig {
     let mut findings = Findings::new(path.to_string_lossy().into());
     let mut plugins = with_document(path, false, &mut findings, plugins::read);
     found.take(findings.list);
+    plugin_parts::merge(&mut plugins, options, found);
     let mut at_fault = Vec::new();
     plugins::finish(&mut plugins, &mut at_fault);
-    let file: Arc<str> = path.to_string_lossy().into();
-    found.take(at_fault.into_iter().map(|d| d.in_file(&file)).collect());
+    found.take(placed(at_fault, path, false));
     plugins
 }

@@ -1,6 +1,6 @@
 //! Real configurations against what the reference implementation makes of them. Says so when they are not here.
 
-use prow_config::golden::{config_record, job_records};
+use prow_config::golden::{config_record, job_records, plugin_records};
 use prow_config::{LoadOptions, load};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -18,9 +18,9 @@ fn shared() -> Option<PathBuf> {
 
 fn records(path: &Path) -> Vec<Value> {
     let mut text = String::new();
-    let file = std::fs::File::open(path).unwrap();
-    flate2::read::MultiGzDecoder::new(file).read_to_string(&mut text).unwrap();
-    text.lines().map(|l| serde_json::from_str(l).unwrap()).collect()
+    let file = std::fs::File::open(path).expect("a golden file is readable");
+    flate2::read::MultiGzDecoder::new(file).read_to_string(&mut text).expect("a golden file is gzip");
+    text.lines().map(|l| serde_json::from_str(l).expect("a golden record is JSON")).collect()
 }
 
 /// Nulls and empty objects mean the same as absent members.
@@ -109,6 +109,28 @@ fn compare(name: &str, expected: &Path, options: &LoadOptions) {
     differences("", &normal(expected_config), &normal(config_record(&snapshot.prow)), &mut found);
     eprintln!("{name}: config.yaml: {} differences", found.len());
     wrong.extend(found);
+    if options.plugin_config.is_some() {
+        let id = |r: &Value| format!("{} {}", r["org"], r["repo"]);
+        let got: HashMap<String, Value> = plugin_records(&snapshot.plugins, &snapshot.jobs)
+            .into_iter()
+            .map(|r| (id(&r), normal(r)))
+            .collect();
+        let wanted = records(&expected.with_file_name("plugins.jsonl.gz"));
+        let (total, before) = (wanted.len(), wrong.len());
+        for record in wanted {
+            let mut found = Vec::new();
+            differences(
+                "",
+                &normal(record.clone()),
+                got.get(&id(&record)).unwrap_or(&Value::Null),
+                &mut found,
+            );
+            if !found.is_empty() {
+                wrong.push(format!("plugins {}: {}", id(&record), found.join("; ")));
+            }
+        }
+        eprintln!("{name}: plugins: {} of {total} agree", total - (wrong.len() - before));
+    }
     wrong.truncate(20);
     assert!(wrong.is_empty(), "{name}:\n{}", wrong.join("\n"));
 }

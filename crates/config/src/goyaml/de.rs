@@ -279,6 +279,8 @@ impl<'c, 't, 'a> De<'c, 't, 'a> {
             let mut list = entries(self.tape(), self.node)?;
             if let Some(fields) = fields {
                 self.match_fields(&mut list, fields)?;
+            } else if !self.decoding.poisoned.is_empty() {
+                list.retain(|e| !self.decoding.poisoned.contains(&e.1));
             }
             list
         } else if self.is_null()? {
@@ -490,6 +492,9 @@ struct Items<'c, 't, 'a> {
 impl<'de> SeqAccess<'de> for Items<'_, '_, '_> {
     type Error = Error;
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
+        while self.next < self.end && self.de.decoding.poisoned.contains(&self.next) {
+            self.next = self.de.tape().nodes[self.next as usize].end;
+        }
         if self.next >= self.end {
             return Ok(None);
         }

@@ -73,7 +73,9 @@ impl<'a> Document<'a> {
         match Tape::parse(text) {
             Ok(tape) => Some(Document { tape }),
             Err(error) => {
-                let diagnostic = Diagnostic::error(format!("this is not YAML: {}", error.message));
+                let reason =
+                    if error.message.is_empty() { "the text ends too early" } else { &error.message };
+                let diagnostic = Diagnostic::error(format!("this is not YAML: {reason}"));
                 findings.list.push(diagnostic.in_file(&findings.file).at(error.line, error.column));
                 None
             }
@@ -172,6 +174,38 @@ impl<'t, 'a> Cursor<'t, 'a> {
         let (key, value, key_node) =
             de::entries(self.tape, self.node).ok()?.into_iter().find(|e| e.0 == key)?;
         Some(Entry { key, key_at: self.to(key_node), value: self.to(value) })
+    }
+
+    /// The node at a key path such as `plank.max_concurrency` or `slack_reporter_configs["o"][0]`, or the nearest
+    /// above it that exists.
+    pub(crate) fn locate(self, path: &str) -> Cursor<'t, 'a> {
+        let mut at = self;
+        let mut rest = path;
+        let mut ignored = Findings::new(Arc::default());
+        loop {
+            let next = if let Some(bracket) = rest.strip_prefix("[\"") {
+                let Some((key, tail)) = bracket.split_once("\"]") else { return at };
+                rest = tail;
+                at.get(key).map(|e| e.value)
+            } else if let Some(bracket) = rest.strip_prefix('[') {
+                let Some((index, tail)) = bracket.split_once(']') else { return at };
+                rest = tail;
+                index.parse::<usize>().ok().and_then(|i| at.items(&mut ignored).get(i).copied())
+            } else {
+                let key = rest.strip_prefix('.').unwrap_or(rest);
+                let end = key.find(['.', '[']).unwrap_or(key.len());
+                let (key, tail) = key.split_at(end);
+                if key.is_empty() {
+                    return at;
+                }
+                rest = tail;
+                at.get(key).map(|e| e.value)
+            };
+            match next {
+                Some(next) => at = next,
+                None => return at,
+            }
+        }
     }
 
     /// Decodes this part into a type. The second value says whether everything fitted; if not, what did not is

@@ -9,6 +9,7 @@ use crate::prowconfig::{
 use crate::walk;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// All that a supplemental file may set.
 #[derive(Default, Deserialize)]
@@ -86,21 +87,22 @@ fn twice(key: String) -> Diagnostic {
     Diagnostic::error("it is set in another file already").under(key)
 }
 
+fn put<T>(map: &mut BTreeMap<String, T>, key: String, value: T, at: &str, errors: &mut Vec<Diagnostic>) {
+    match map.entry(key) {
+        Entry::Occupied(there) => errors.push(twice(format!("{at}[{:?}]", there.key()))),
+        Entry::Vacant(free) => {
+            free.insert(value);
+        }
+    }
+}
+
 fn merge_part(prow: &mut ProwConfig, part: Part, errors: &mut Vec<Diagnostic>) {
     prow.tide.queries.extend(part.tide.queries);
     for (key, method) in part.tide.merge_method {
-        if prow.tide.merge_method.contains_key(&key) {
-            errors.push(twice(format!("tide.merge_method[{key:?}]")));
-        } else {
-            prow.tide.merge_method.insert(key, method);
-        }
+        put(&mut prow.tide.merge_method, key, method, "tide.merge_method", errors);
     }
     for (key, slack) in part.slack_reporter_configs {
-        if prow.slack_reporter_configs.contains_key(&key) {
-            errors.push(twice(format!("slack_reporter_configs[{key:?}]")));
-        } else {
-            prow.slack_reporter_configs.insert(key, slack);
-        }
+        put(&mut prow.slack_reporter_configs, key, slack, "slack_reporter_configs", errors);
     }
     protection(&mut prow.branch_protection, part.branch_protection, errors);
 }

@@ -1,6 +1,6 @@
 //! Questions that hook and plugins ask of plugins.yaml.
 
-use super::{Approve, ExternalPlugin, Lgtm, PluginConfig, Trigger};
+use super::{Approve, Dco, ExternalPlugin, Lgtm, PluginConfig, Trigger};
 use serde_json::Value;
 
 /// The first entry that lists `org/repo`, else the first that lists `org` (§7.2).
@@ -33,14 +33,32 @@ impl PluginConfig {
         entry_for(&self.triggers, |t| &t.repos, org, repo).cloned().unwrap_or_default()
     }
 
-    /// Settings of approve for a repository.
+    /// Settings of approve for a repository, with the links that people are given.
     pub fn approve_for(&self, org: &str, repo: &str) -> Approve {
-        entry_for(&self.approve, |t| &t.repos, org, repo).cloned().unwrap_or_default()
+        let mut found = entry_for(&self.approve, |t| &t.repos, org, repo).cloned().unwrap_or_default();
+        for (link, default) in [
+            (&mut found.command_help_link, "https://go.k8s.io/bot-commands"),
+            (
+                &mut found.pr_process_link,
+                "https://git.k8s.io/community/contributors/guide/owners.md#the-code-review-process",
+            ),
+        ] {
+            if link.is_empty() {
+                default.clone_into(link);
+            }
+        }
+        found
     }
 
     /// Settings of lgtm for a repository.
     pub fn lgtm_for(&self, org: &str, repo: &str) -> Lgtm {
         entry_for(&self.lgtm, |t| &t.repos, org, repo).cloned().unwrap_or_default()
+    }
+
+    /// Settings of dco for a repository.
+    pub fn dco_for(&self, org: &str, repo: &str) -> Dco {
+        let keys = [format!("{org}/{repo}"), org.to_owned(), "*".to_owned()];
+        keys.iter().find_map(|key| self.dco.get(key)).cloned().unwrap_or_default()
     }
 
     /// Other servers that want an event of this type from a repository: the org's, then its own.

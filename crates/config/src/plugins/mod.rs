@@ -1,35 +1,127 @@
 //! plugins.yaml (prow-config §7): which plugins are on where, and their settings.
 
+mod bugzilla;
+mod finish;
 mod lookup;
 mod read;
+mod settings;
 mod updater;
 
-pub(crate) use read::{finish, read};
+pub use bugzilla::*;
+pub(crate) use finish::finish;
+pub(crate) use read::read;
+pub use settings::*;
 pub use updater::{ClusterGroup, ConfigMapSpec, ConfigUpdater};
 
-use crate::serde_util::is_false;
+use crate::serde_util::{is_default, is_false};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// plugins.yaml after defaulting (§7).
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PluginConfig {
     /// By `org` or `org/repo` (§7.1).
+    #[serde(skip_deserializing, skip_serializing_if = "BTreeMap::is_empty")]
     pub plugins: BTreeMap<String, OrgPlugins>,
     /// Plugins that are other servers, by `org` or `org/repo`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub external_plugins: BTreeMap<String, Vec<ExternalPlugin>>,
-    /// Settings of trigger; see [`PluginConfig::trigger_for`].
-    pub triggers: Vec<Trigger>,
+    /// Settings of all that read OWNERS files.
+    pub owners: Owners,
     /// Settings of approve; see [`PluginConfig::approve_for`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub approve: Vec<Approve>,
-    /// Settings of lgtm; see [`PluginConfig::lgtm_for`].
-    pub lgtm: Vec<Lgtm>,
+    /// Settings of blockade; every entry that lists a repository applies.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub blockades: Vec<Blockade>,
+    /// Settings of blunderbuss.
+    pub blunderbuss: Blunderbuss,
+    /// Settings of branchcleaner.
+    #[serde(skip_serializing_if = "is_default")]
+    pub branch_cleaner: BranchCleaner,
+    /// Settings of bugzilla (§7.3).
+    #[serde(skip_serializing_if = "is_default")]
+    pub bugzilla: Bugzilla,
     /// Settings of cat.
+    #[serde(skip_serializing_if = "is_default")]
     pub cat: Cat,
+    /// Settings of cherry-pick-approved.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cherry_pick_approved: Vec<CherryPickApproved>,
+    /// Settings of cherry-pick-unapproved.
+    pub cherry_pick_unapproved: CherryPickUnapproved,
     /// Settings of config-updater (§7.4).
+    #[serde(skip_deserializing)]
     pub config_updater: ConfigUpdater,
-    /// The whole file as generic values, for sections without a type here; see [`PluginConfig::raw`].
+    /// Settings of dco, by `org/repo`, `org` or `*`; see [`PluginConfig::dco_for`].
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub dco: BTreeMap<String, Dco>,
+    /// Settings of golint.
+    #[serde(skip_serializing_if = "is_default")]
+    pub golint: Golint,
+    /// Settings of goose.
+    #[serde(skip_serializing_if = "is_default")]
+    pub goose: Goose,
+    /// Settings of heart.
+    #[serde(skip_serializing_if = "is_default")]
+    pub heart: Heart,
+    /// Settings of help.
+    pub help: Help,
+    /// Settings of invalidcommitmsg.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub invalid_commit_msg: Vec<InvalidCommitMsg>,
+    /// Settings of jira.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jira: Option<Jira>,
+    /// Settings of label.
+    #[serde(skip_serializing_if = "is_default")]
+    pub label: Label,
+    /// Settings of lgtm; see [`PluginConfig::lgtm_for`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lgtm: Vec<Lgtm>,
+    /// Milestone by branch, by `org` or `org/repo`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub milestone_applier: BTreeMap<String, BTreeMap<String, String>>,
+    /// Settings of override.
+    #[serde(rename = "override", skip_serializing_if = "is_default")]
+    pub override_: Override,
+    /// Settings of project.
+    #[serde(skip_serializing_if = "is_default")]
+    pub project_config: ProjectConfig,
+    /// Settings of project-manager.
+    #[serde(skip_serializing_if = "is_default")]
+    pub project_manager: ProjectManager,
+    /// Settings of release-note.
+    pub release_note: ReleaseNote,
+    /// Settings of milestone, by repository; the empty key is the default.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub repo_milestone: BTreeMap<String, RepoMilestone>,
+    /// Settings of require-matching-label.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub require_matching_label: Vec<RequireMatchingLabel>,
+    /// Settings of retitle.
+    #[serde(skip_serializing_if = "is_default")]
+    pub retitle: Retitle,
+    /// Settings of rifle.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rifle: Option<Blunderbuss>,
+    /// Settings of sigmention.
+    pub sigmention: SigMention,
+    /// Settings of size.
+    pub size: Size,
+    /// Settings of slackevents.
+    #[serde(skip_serializing_if = "is_default")]
+    pub slack: Slack,
+    /// Settings of trigger; see [`PluginConfig::trigger_for`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub triggers: Vec<Trigger>,
+    /// Settings of welcome.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub welcome: Vec<Welcome>,
+    /// The whole file as generic values, as it was written; see [`PluginConfig::raw`].
+    #[serde(skip)]
     pub document: Value,
 }
 
@@ -114,33 +206,6 @@ pub struct ProminentInvite {
     pub message: String,
 }
 
-/// Settings of approve.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Approve {
-    /// `org` or `org/repo`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub repos: Vec<String>,
-    /// An issue must be named.
-    #[serde(skip_serializing_if = "is_false")]
-    pub issue_required: bool,
-    /// Authors do not approve by being owners.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub require_self_approval: Option<bool>,
-    /// /lgtm approves.
-    #[serde(skip_serializing_if = "is_false")]
-    pub lgtm_acts_as_approve: bool,
-    /// GitHub reviews do not count.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ignore_review_state: Option<bool>,
-    /// Help.
-    #[serde(rename = "commandHelpLink", skip_serializing_if = "String::is_empty")]
-    pub command_help_link: String,
-    /// Help.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub pr_process_link: String,
-}
-
 /// Settings of lgtm.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -166,4 +231,31 @@ pub struct Cat {
     /// File with the API key.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub key_path: String,
+}
+
+/// Settings of approve.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Approve {
+    /// `org` or `org/repo`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub repos: Vec<String>,
+    /// An issue must be named.
+    #[serde(skip_serializing_if = "is_false")]
+    pub issue_required: bool,
+    /// Authors do not approve by being owners.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub require_self_approval: Option<bool>,
+    /// /lgtm approves.
+    #[serde(skip_serializing_if = "is_false")]
+    pub lgtm_acts_as_approve: bool,
+    /// GitHub reviews do not count.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ignore_review_state: Option<bool>,
+    /// Help.
+    #[serde(rename = "commandHelpLink", skip_serializing_if = "String::is_empty")]
+    pub command_help_link: String,
+    /// Help.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub pr_process_link: String,
 }

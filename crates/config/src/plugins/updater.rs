@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 #[serde(default)]
 pub struct ConfigUpdater {
     /// Compress by default.
-    #[serde(skip_serializing_if = "is_false")]
     pub gzip: bool,
     /// Names for sets of clusters.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]

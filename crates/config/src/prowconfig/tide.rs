@@ -378,9 +378,77 @@ pub(super) fn finish(tide: &mut Tide, errors: &mut super::finish::Errors<'_>) {
     if !tide.pr_status_base_urls.is_empty() && !tide.pr_status_base_urls.contains_key("*") {
         errors.push("tide.pr_status_base_urls", "it must have an entry for '*'");
     }
+    for (org, method) in &tide.merge_method {
+        let OrgMergeMethod::Repos(repos) = method else { continue };
+        for (repo, method) in repos {
+            let RepoMergeMethod::Branches(branches) = method else { continue };
+            for pattern in branches.keys() {
+                if let Err(error) = crate::GoRegex::new(pattern) {
+                    errors.push(format!("tide.merge_method[{org:?}][{repo:?}]"), error.to_string());
+                }
+            }
+        }
+    }
     if let Some(gerrit) = &mut tide.gerrit
         && gerrit.ratelimit == 0
     {
         gerrit.ratelimit = 5;
+    }
+}
+
+impl Tide {
+    /// How pull requests to a branch are merged (§4.15.2).
+    pub fn merge_method(&self, org: &str, repo: &str, branch: &str) -> MergeMethod {
+        let methods = &self.merge_method;
+        if let Some(OrgMergeMethod::Method(method)) = methods.get(&format!("{org}/{repo}@{branch}")) {
+            return *method;
+        }
+        let of_repo = match methods.get(org) {
+            Some(OrgMergeMethod::Repos(repos)) => repos.get(repo).or_else(|| repos.get("*")),
+            _ => None,
+        };
+        if let Some(RepoMergeMethod::Branches(branches)) = of_repo {
+            let matching = |p: &str| crate::GoRegex::new(p).is_ok_and(|re| re.is_match(branch));
+            if let Some((_, method)) = branches.iter().find(|(pattern, _)| matching(pattern)) {
+                return *method;
+            }
+        }
+        if let Some(OrgMergeMethod::Method(method)) = methods.get(&format!("{org}/{repo}")) {
+            return *method;
+        }
+        if let Some(RepoMergeMethod::Method(method)) = of_repo {
+            return *method;
+        }
+        match methods.get(org) {
+            Some(OrgMergeMethod::Method(method)) => *method,
+            _ => MergeMethod::Merge,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_merge_method_wins() {
+        let tide: Tide = serde_json::from_value(serde_json::json!({"merge_method": {
+            "plain": "squash", "plain/other": "rebase", "plain/other@main": "merge",
+            "deep": {"r": {"release-.*": "rebase", "main": "squash"}, "s": "squash", "*": "rebase"}
+        }}))
+        .unwrap();
+        for (org, repo, branch, want) in [
+            ("none", "r", "main", MergeMethod::Merge),
+            ("plain", "r", "main", MergeMethod::Squash),
+            ("plain", "other", "main", MergeMethod::Merge),
+            ("plain", "other", "dev", MergeMethod::Rebase),
+            ("deep", "r", "release-1", MergeMethod::Rebase),
+            ("deep", "r", "main", MergeMethod::Squash),
+            ("deep", "r", "dev", MergeMethod::Merge),
+            ("deep", "s", "dev", MergeMethod::Squash),
+            ("deep", "t", "dev", MergeMethod::Rebase),
+        ] {
+            assert_eq!(tide.merge_method(org, repo, branch), want, "{org}/{repo}@{branch}");
+        }
     }
 }
