@@ -325,6 +325,9 @@ fn container_plan(
         let private = context.dir.container(name);
         let own_dir = |d: &str| private.join(d).to_string_lossy().into_owned();
         base.extend([("HOME".to_owned(), own_dir("home")), ("TMPDIR".to_owned(), own_dir("tmp"))]);
+        if utility == Some("entrypoint") {
+            spell_out_copy_destination(&mut plan.argv);
+        }
         rewrite_paths(&mut plan, &mut own, context.dir.termination_log(name));
         context.exe.to_string_lossy().into_owned()
     } else {
@@ -339,6 +342,15 @@ fn container_plan(
     base.append(&mut own);
     plan.env = base;
     Ok(plan)
+}
+
+/// Without mounts: where place-entrypoint copies itself is its own default (prow-runtime §8.3), and only what is spelled
+/// out can be rewritten.
+fn spell_out_copy_destination(args: &mut Vec<String>) {
+    let named = |flag: &str| args.iter().any(|a| a.trim_start_matches('-').split('=').next() == Some(flag));
+    if named("copy-mode-only") && !named("copy-destination") {
+        args.push("--copy-destination=/tools/entrypoint".to_owned());
+    }
 }
 
 /// Without mounts: every path of a volume becomes the directory behind it.

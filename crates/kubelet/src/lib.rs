@@ -4,7 +4,7 @@
 //! ```text
 //!   API ──watch──▶ kubelet ──▶ worker (one a Pod) ──▶ Runtime ──▶ <data>/pods/<uid>/ ◀── supervisor (one a Pod)
 //!    ▲               │ bind      │ look, decide, do     │ process                            │ sandbox a container
-//!    └───────────────┴─status────┘                      ▼ (Docker, Podman: issue 6)          ▼ the job
+//!    └───────────────┴─status────┘                      ▼ (Docker, Podman: not yet)          ▼ the job
 //! ```
 //!
 //! Properties it must have:

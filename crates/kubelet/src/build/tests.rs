@@ -284,6 +284,32 @@ fn without_mounts_paths_are_rewritten_everywhere() {
 }
 
 #[test]
+fn without_mounts_place_entrypoint_is_told_where_to() {
+    let cases = [
+        (
+            json!(["--copy-mode-only"]),
+            vec!["--copy-mode-only", "--copy-destination=/data/pods/u-1/volumes/tools/entrypoint"],
+        ),
+        (
+            json!(["--copy-mode-only", "--copy-destination=/tools/e"]),
+            vec!["--copy-mode-only", "--copy-destination=/data/pods/u-1/volumes/tools/e"],
+        ),
+        (json!([]), vec![]),
+    ];
+    for (args, want) in cases {
+        let spec = json!({
+            "volumes": [{"name": "tools", "emptyDir": {}}],
+            "containers": [{"name": "place-entrypoint", "image": "x/entrypoint:1", "args": args,
+                            "volumeMounts": [{"name": "tools", "mountPath": "/tools"}]}],
+        });
+        let plan = try_build(spec, Isolation::None, Network::Isolated).unwrap().plan;
+        let mut full = vec!["/opt/prow", "entrypoint"];
+        full.extend(want);
+        assert_eq!(plan.containers[0].argv, full);
+    }
+}
+
+#[test]
 fn projected_volumes_hold_what_their_sources_say() {
     let built = sandboxed(volume(json!({"name": "v", "projected": {"defaultMode": 0o440, "sources": [
         {"secret": {"name": "s", "items": [{"key": "a", "path": "x/a", "mode": 0o400}]}},
