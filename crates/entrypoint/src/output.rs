@@ -80,14 +80,14 @@ impl Both {
         {
             // Nobody reads it any more (the container runtime went away): the log is what counts.
             self.stdout = None;
-            self.to_log(
+            self.write_log(
                 log::line("warning", &format!("standard output cannot be written any more: {e}")).as_bytes(),
             );
         }
-        self.to_log(bytes);
+        self.write_log(bytes);
     }
 
-    fn to_log(&mut self, bytes: &[u8]) {
+    fn write_log(&mut self, bytes: &[u8]) {
         let Some(log) = &mut self.log else { return };
         let mut rest = bytes;
         while !rest.is_empty() {

@@ -1,4 +1,5 @@
 //! The table of exit codes (prow-runtime §8.3), with real processes and signals.
+#![allow(clippy::unwrap_used)] // A test may fail by panicking, also in its helpers.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

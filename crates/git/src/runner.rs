@@ -222,7 +222,7 @@ impl GitCommand<'_> {
             run = run.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null");
         }
         run = run.env("GIT_TERMINAL_PROMPT", "0");
-        for (key, value) in git.env.iter().map(|(k, v)| (k, v)).chain(self.env.iter().map(|(k, v)| (k, v))) {
+        for (key, value) in git.env.iter().chain(self.env.iter().map(|(k, v)| (k, v))) {
             run = run.env(key, value);
         }
         for (key, value) in &git.config {

@@ -1,4 +1,5 @@
 //! The runner and its questions against real repositories.
+#![allow(clippy::unwrap_used)] // A test may fail by panicking, also in its helpers.
 
 use prow_git::{CommitTree, Expect, Git, GitError, Merge, Signature};
 use std::sync::Arc;

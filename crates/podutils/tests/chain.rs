@@ -1,5 +1,6 @@
 //! clonerefs → initupload → entrypoint → sidecar as real processes, over a real repository, into a `file://`
 //! bucket (prow-runtime §8, §9).
+#![allow(clippy::unwrap_used)] // A test may fail by panicking, also in its helpers.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

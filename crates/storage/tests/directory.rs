@@ -1,4 +1,5 @@
 //! `file://` buckets through the public API.
+#![allow(clippy::unwrap_used)] // A test may fail by panicking, also in its helpers.
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};

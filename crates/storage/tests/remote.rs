@@ -1,5 +1,6 @@
 //! `gs://` and `s3://` against a small server on loopback that keeps objects in memory: what goes over the wire,
 //! and what comes of answers that are not 200. (Real peers come with the pod utilities' own issue.)
+#![allow(clippy::unwrap_used)] // A test may fail by panicking, also in its helpers.
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -31,7 +32,35 @@ async fn answer(State(server): State<Shared>, request: Request<Body>) -> Respons
         return status(server.trouble.1);
     }
     let name = decode(&parts.uri);
+    let query = parts.uri.query().unwrap_or_default().to_owned();
+    let part =
+        query.split('&').find_map(|q| q.strip_prefix("partNumber=")).map(|n| format!("{name}#{n:0>3}"));
     match parts.method {
+        Method::POST if query.split('&').any(|q| q.starts_with("uploads")) => {
+            server.objects.insert(format!("{name}#"), (parts.headers, Bytes::new()));
+            let xml = "<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>";
+            Response::new(Body::from(xml))
+        }
+        Method::POST => {
+            let all: Vec<String> =
+                server.objects.keys().filter(|k| k.starts_with(&format!("{name}#"))).cloned().collect();
+            let mut whole = Vec::new();
+            let mut headers = HeaderMap::new();
+            for key in all {
+                let (first, bytes) = server.objects.remove(&key).unwrap();
+                if key.ends_with('#') {
+                    headers = first;
+                }
+                whole.extend_from_slice(&bytes);
+            }
+            server.objects.insert(name, (headers, whole.into()));
+            let xml = "<CompleteMultipartUploadResult><ETag>1</ETag></CompleteMultipartUploadResult>";
+            Response::new(Body::from(xml))
+        }
+        Method::PUT if part.is_some() => {
+            server.objects.insert(part.unwrap(), (parts.headers, body));
+            Response::builder().header("etag", "\"1\"").body(Body::empty()).unwrap()
+        }
         Method::PUT => {
             let create = parts.headers.get("x-goog-if-generation-match").is_some_and(|v| v == "0")
                 || parts.headers.get("if-none-match").is_some();
@@ -176,6 +205,21 @@ async fn both_stores_keep_bytes_and_attributes_below_the_buckets_prefix() {
         let pieces = futures::stream::iter(["a", "b"]).map(|p| Ok(Bytes::from(p)));
         bucket.put_stream("stream", pieces, &Attributes::default()).await.unwrap();
         assert_eq!(bucket.get_bytes("stream", 9).await.unwrap(), "ab");
+        // Larger than one part: it goes up in several and comes back as one, attributes and all.
+        let piece = |n: u8| Bytes::from(vec![n; 1 << 20]);
+        let pieces = futures::stream::iter((0..20).map(move |n| Ok(piece(n))));
+        bucket.put_stream("large", pieces, &Attributes::content_type("my/type")).await.unwrap();
+        let large = bucket.get_bytes("large", 64 << 20).await.unwrap();
+        assert_eq!(large.len(), 20 << 20);
+        assert!((0..20u8).all(|n| large[usize::from(n) << 20] == n), "in order");
+        assert_eq!(bucket.head("large").await.unwrap().attributes, Attributes::content_type("my/type"));
+        // A source that breaks in the middle leaves nothing.
+        let torn =
+            (0..20).map(move |n| if n < 19 { Ok(piece(n)) } else { Err(std::io::Error::other("torn")) });
+        let error =
+            bucket.put_stream("torn", futures::stream::iter(torn), &Attributes::default()).await.unwrap_err();
+        assert!(matches!(error, StorageError::Source { .. }), "{error}");
+        assert!(!bucket.exists("torn").await.unwrap());
     }
 }
 
