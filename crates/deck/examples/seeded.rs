@@ -44,9 +44,16 @@ async fn main() {
     world.store.wait_for(|store| (store.len() as u64 == count).then_some(())).await;
     eprintln!("{count} ProwJobs are in the store after {:?}", begin.elapsed());
     results(&world, now, megabytes);
-    world
-        .pod("job-0", &[("test", "Cloning acme/shop\n\x1b[32m✓\x1b[0m 120 packages\nrunning tests …\n")])
-        .await;
+    let mut log = "Cloning acme/shop\n\x1b[32m✓\x1b[0m 120 packages\n".to_owned();
+    world.pod("job-0", &[("test", &log)]).await;
+    let logs = std::sync::Arc::clone(&world.logs);
+    tokio::spawn(async move {
+        for n in 1.. {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let _ = writeln!(log, "test {n} passed");
+            logs.set("job-0", "test", &log);
+        }
+    });
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
     println!("http://{}/", listener.local_addr().unwrap());
     println!(

@@ -17,7 +17,10 @@ use futures::StreamExt;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use jiff::Timestamp;
 use maud::{Markup, html};
-use prow_api::results::{BUILD_LOG_TXT, FINISHED_JSON, PROWJOB_JSON, STARTED_JSON};
+use prow_api::results::{
+    BUILD_LOG_TXT, CLONE_LOG_TXT, CLONE_RECORDS_JSON, FINISHED_JSON, PODINFO_JSON, PROWJOB_JSON,
+    SIDECAR_LOGS_JSON, STARTED_JSON,
+};
 use prow_storage::{Bucket, Listing, ObjectMeta};
 use std::sync::Arc;
 
@@ -151,16 +154,19 @@ async fn directory(
 ) -> Result<Response, DeckError> {
     let listing = bucket.list(&place.key).await.map_err(|e| DeckError::storage("list the directory", e))?;
     let total = listing.prefixes.len() + listing.objects.len();
-    if total == 0 {
-        return Err(run::nothing_there(place));
-    }
+    let run = match run_of(place, &listing) {
+        Some(run) if total > 0 => run,
+        // A run that has left nothing else yet is known by its ProwJob.
+        _ if total > 0 && run::known(deck, place).is_some() => place.key.as_str(),
+        _ => return Err(run::nothing_there(place)),
+    };
     let pages = total.div_ceil(SIZE);
     let skip = (number - 1).saturating_mul(SIZE);
     let shown = window(listing, skip);
     let title = place.key.rsplit('/').next().filter(|k| !k.is_empty()).unwrap_or("Artifacts").to_owned();
     let body = html! {
-        h1 { (crumbs(place)) }
-        @if let Some(page) = job_page(place, &shown) { p { a href=(page) { "Page of this run" } } }
+        h1 { (crumbs(place, run)) }
+        p { a href={ "/view/" (place.path_of(run)) } { "Page of this run" } }
         section.card {
             (table(place, &shown, deck.clock.now()))
             @if pages > 1 {
@@ -184,25 +190,43 @@ fn window(listing: Listing, skip: usize) -> Listing {
     Listing { prefixes, objects }
 }
 
-/// The page of the run that a directory belongs to, if it looks like one.
-fn job_page(place: &Place, listing: &Listing) -> Option<String> {
-    let run = run::run_directory(&place.key);
-    let marks = [STARTED_JSON, FINISHED_JSON, PROWJOB_JSON, BUILD_LOG_TXT];
-    let is_run = || marks.iter().any(|mark| listing.objects.iter().any(|o| o.name == place.below(mark)));
-    let below = place.key.contains("/artifacts/") || place.key.ends_with("/artifacts");
-    (below || is_run()).then(|| format!("/view/{}", place.path_of(if below { run } else { &place.key })))
+/// The run that a directory is of or in. Deck lists no directories above runs: their names would tell of jobs
+/// that are hidden.
+fn run_of<'k>(place: &'k Place, listing: &Listing) -> Option<&'k str> {
+    if let Some(above) = run::above_artifacts(&place.key) {
+        return Some(above);
+    }
+    let marks = [
+        STARTED_JSON,
+        FINISHED_JSON,
+        PROWJOB_JSON,
+        PODINFO_JSON,
+        BUILD_LOG_TXT,
+        CLONE_LOG_TXT,
+        CLONE_RECORDS_JSON,
+        SIDECAR_LOGS_JSON,
+    ];
+    let is_mark = |name: &str| marks.contains(&name) || name.ends_with(&format!("-{BUILD_LOG_TXT}"));
+    let last = |name: &str| name.rsplit('/').next().map(str::to_owned).unwrap_or_default();
+    let is_run = listing.objects.iter().any(|object| is_mark(&last(&object.name)));
+    is_run.then_some(place.key.as_str())
 }
 
-/// The way from the bucket to here.
-fn crumbs(place: &Place) -> Markup {
-    let segments: Vec<&str> = place.key.split('/').filter(|s| !s.is_empty()).collect();
+/// The way from the run to here.
+fn crumbs(place: &Place, run: &str) -> Markup {
+    let below: Vec<&str> = place.key[run.len()..].split('/').filter(|s| !s.is_empty()).collect();
+    let (before, name) = run.rsplit_once('/').unwrap_or(("", run));
+    let here =
+        |at: usize| below[..at].iter().fold(run.to_owned(), |path, segment| format!("{path}/{segment}"));
     html! {
         nav.crumbs aria-label="Directories" {
-            a href={ "/artifacts/" (place.path_of("")) } { bdi { (place.bucket) } }
-            @for at in 0..segments.len() {
+            span.quiet { bdi { (place.bucket.object_url(before)) } "/" }
+            @if below.is_empty() { bdi { (name) } }
+            @else { a href={ "/artifacts/" (place.path_of(run)) "/" } { bdi { (name) } } }
+            @for at in 0..below.len() {
                 " / "
-                @if at + 1 == segments.len() { bdi { (segments[at]) } }
-                @else { a href={ "/artifacts/" (place.path_of(&segments[..=at].join("/"))) "/" } { bdi { (segments[at]) } } }
+                @if at + 1 == below.len() { bdi { (below[at]) } }
+                @else { a href={ "/artifacts/" (place.path_of(&here(at + 1))) "/" } { bdi { (below[at]) } } }
             }
         }
     }

@@ -102,6 +102,47 @@ impl IntoResponse for DeckError {
             StatusCode::BAD_REQUEST => "That request makes no sense",
             _ => "Something failed",
         };
-        web::html(status, html::error_page(title, status, &self.to_string()))
+        web::html(status, html::error_page(title, status, &sentence(&self.to_string())))
+    }
+}
+
+/// An error's words as a sentence for a page.
+fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    let mut out: String = chars.next().into_iter().flat_map(char::to_uppercase).chain(chars).collect();
+    if !out.ends_with(['.', '!', '?']) {
+        out.push('.');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_have_the_status_that_tells_who_can_help() {
+        let missing = || StorageError::NotFound { bucket: "gs://b".into(), name: "x".into() };
+        let bad = StorageError::BadName { bucket: "gs://b".into(), name: "..".into(), why: "it climbs" };
+        let down = StorageError::Failed {
+            action: "read",
+            bucket: "gs://b".into(),
+            name: "x".into(),
+            why: "503".into(),
+        };
+        for (error, status, text) in [
+            (DeckError::storage("read the log", missing()), 404, "Cannot read the log: gs://b has no object"),
+            (DeckError::storage("read the log", bad), 400, "it climbs"),
+            (
+                DeckError::storage("read the log", down),
+                502,
+                "Cannot read the log: cannot read \"x\" in gs://b: 503.",
+            ),
+            (DeckError::BucketNotAllowed { bucket: "x".into() }, 403, "additional_allowed_buckets."),
+        ] {
+            assert_eq!(error.status().as_u16(), status);
+            let sentence = sentence(&error.to_string());
+            assert!(sentence.contains(text), "{sentence}");
+        }
     }
 }

@@ -60,7 +60,7 @@ pub struct Filter {
 
 /// A parameter with a value that it cannot have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{parameter}={value} is not a filter; {parameter} is one of {known}")]
+#[error("the filter {parameter}={value} means nothing; {parameter} is one of {known}")]
 pub struct FilterError {
     parameter: &'static str,
     value: String,
@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(Filter::default().query(), "");
         for query in ["state=bad", "type=bad", "pull=bad"] {
             let error = Filter::parse(&Params::parse(Some(query))).unwrap_err().to_string();
-            assert!(error.contains("=bad is not a filter"), "{error}");
+            assert!(error.contains("=bad means nothing"), "{error}");
         }
     }
 }

@@ -10,6 +10,7 @@ use prow_api::ProwJob;
 use prow_api::results::{FINISHED_JSON, Finished, PROWJOB_JSON, STARTED_JSON, Started};
 use prow_storage::{Bucket, Listing, StorageError};
 use serde::de::DeserializeOwned;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Larger JSON files are not read.
@@ -153,25 +154,35 @@ pub async fn check_visible(
     bucket: &Bucket,
     place: &Place,
 ) -> Result<(), DeckError> {
-    let directory = Place { key: run_directory(&place.key).to_owned(), bucket: place.bucket.clone() };
-    let job = match known(deck, &directory) {
-        Some(job) => Some(job),
-        // A copy that cannot be read says nothing of being hidden.
-        None => json::<ProwJob>(bucket, directory.below(PROWJOB_JSON)).await.ok().flatten().map(Arc::new),
-    };
-    match job {
-        Some(job) if !view.rule.shows(&job) => Err(nothing_there(place)),
-        _ => Ok(()),
+    for directory in run_directories(&place.key) {
+        let directory = Place { key: directory.to_owned(), bucket: place.bucket.clone() };
+        let job = match known(deck, &directory) {
+            Some(job) => Some(job),
+            // A copy that cannot be read says nothing of being hidden.
+            None => json::<ProwJob>(bucket, directory.below(PROWJOB_JSON)).await.ok().flatten().map(Arc::new),
+        };
+        if job.is_some_and(|job| !view.rule.shows(&job)) {
+            return Err(nothing_there(place));
+        }
     }
+    Ok(())
 }
 
-/// The directory of the run that an object belongs to: what lies before `artifacts`, else the object's directory.
-pub fn run_directory(key: &str) -> &str {
-    if let Some(at) = key.find("/artifacts/").or_else(|| key.strip_suffix("/artifacts").map(str::len)) {
-        return &key[..at];
-    }
-    let (parent, last) = key.rsplit_once('/').unwrap_or(("", key));
-    if last.bytes().all(|b| b.is_ascii_digit()) { key } else { parent }
+/// The directories that may be that of the run which an object belongs to: itself, the one it is in, and what lies
+/// before any segment `artifacts`, since jobs and their files may be called that.
+fn run_directories(key: &str) -> BTreeSet<&str> {
+    let parent = key.rsplit_once('/').map_or("", |(parent, _)| parent);
+    let above = key.match_indices("/artifacts").filter(|(at, word)| {
+        let rest = &key[at + word.len()..];
+        rest.is_empty() || rest.starts_with('/')
+    });
+    above.map(|(at, _)| &key[..at]).chain([key, parent]).collect()
+}
+
+/// What lies before the first segment `artifacts`.
+pub fn above_artifacts(key: &str) -> Option<&str> {
+    let at = key.find("/artifacts/").or_else(|| key.strip_suffix("/artifacts").map(str::len))?;
+    Some(&key[..at])
 }
 
 /// The store's ProwJob whose results are at this place.
@@ -218,16 +229,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_run_that_an_object_belongs_to() {
-        for (key, directory) in [
-            ("logs/j/17/build-log.txt", "logs/j/17"),
-            ("logs/j/17/artifacts/a/b/c.txt", "logs/j/17"),
-            ("logs/j/17/artifacts", "logs/j/17"),
-            ("logs/j/17", "logs/j/17"),
-            ("build-log.txt", ""),
+    fn the_runs_that_an_object_may_belong_to() {
+        for (key, directories) in [
+            ("logs/j/17/build-log.txt", &["logs/j/17", "logs/j/17/build-log.txt"][..]),
+            ("logs/j/17/artifacts/a.txt", &["logs/j/17", "logs/j/17/artifacts", "logs/j/17/artifacts/a.txt"]),
+            ("logs/artifacts/17", &["logs", "logs/artifacts", "logs/artifacts/17"]),
+            (
+                "logs/j/17/artifacts/artifacts",
+                &["logs/j/17", "logs/j/17/artifacts", "logs/j/17/artifacts/artifacts"],
+            ),
+            ("logs/artifacts-of/1", &["logs/artifacts-of", "logs/artifacts-of/1"]),
+            ("x", &["", "x"]),
         ] {
-            assert_eq!(run_directory(key), directory, "{key}");
+            assert_eq!(run_directories(key).into_iter().collect::<Vec<_>>(), directories, "{key}");
         }
+        assert_eq!(above_artifacts("logs/j/17/artifacts/a/artifacts"), Some("logs/j/17"));
+        assert_eq!(above_artifacts("logs/j/17/artifacts"), Some("logs/j/17"));
+        assert_eq!(above_artifacts("logs/j/17"), None);
     }
 
     #[test]

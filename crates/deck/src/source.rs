@@ -127,7 +127,9 @@ impl Allowed {
             (tail.is_empty() || tail.starts_with('/')).then(|| tail.trim_start_matches('/').to_owned())
         };
         let found = self.directories.iter().filter_map(|d| Some((d, below(d)?))).max_by_key(|(d, _)| d.len());
-        let refused = || DeckError::BucketNotAllowed { bucket: "file://".to_owned() };
+        let refused = || DeckError::BucketNotAllowed {
+            bucket: format!("file://{}", path.chars().take(200).collect::<String>()),
+        };
         let (directory, key) = found.ok_or_else(refused)?;
         let bucket = BucketUrl::parse(&format!("file://{directory}"))
             .map_err(|e| DeckError::storage("read that bucket", e))?;

@@ -39,7 +39,7 @@ async fn the_list_shows_jobs_with_links_and_filters() {
     world.get("/?job=nothing").await.has(&["No jobs match."]);
     let refused = world.get("/?state=nonsense").await;
     assert_eq!(refused.status, StatusCode::BAD_REQUEST);
-    assert!(refused.text().contains("state=nonsense is not a filter"));
+    assert!(refused.text().contains("The filter state=nonsense means nothing"));
 }
 
 #[tokio::test]

@@ -211,6 +211,13 @@ async fn artifacts_are_never_markup() {
     );
     world.get(&format!("{directory}/")).await.has(&["index.html", &format!("href=\"{directory}/x.svg\"")]);
     assert_eq!(world.get(&format!("{directory}/none.txt")).await.status, StatusCode::NOT_FOUND);
+    // Directories above runs would tell of jobs that are hidden.
+    world.put(&format!("{RUN}/started.json"), "{}");
+    world.get(&format!("/artifacts/{}/{RUN}/", world.path())).await.has(&["started.json", "artifacts/"]);
+    for above in ["", "/pr-logs", "/pr-logs/pull/acme_shop/7/unit"] {
+        let answer = world.get(&format!("/artifacts/{}{above}/", world.path())).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{above}: {}", answer.text());
+    }
 }
 
 #[tokio::test]

@@ -33,6 +33,12 @@ pub const NOW: i64 = 1_782_907_200;
 #[derive(Default)]
 pub struct Logs(Mutex<HashMap<(String, String), Vec<u8>>>);
 
+impl Logs {
+    pub fn set(&self, pod: &str, container: &str, log: &str) {
+        self.0.lock().unwrap().insert((pod.to_owned(), container.to_owned()), log.as_bytes().to_vec());
+    }
+}
+
 #[async_trait::async_trait]
 impl PodLogs for Logs {
     async fn logs(
@@ -187,7 +193,7 @@ impl World {
     }
 
     pub fn set_log(&self, pod: &str, container: &str, log: &str) {
-        self.logs.0.lock().unwrap().insert((pod.to_owned(), container.to_owned()), log.as_bytes().to_vec());
+        self.logs.set(pod, container, log);
     }
 
     pub async fn get(&self, path: &str) -> Answer {
