@@ -3,7 +3,8 @@
 
 use crate::jobs::{Brancher, ChangeMatcher, JobBase, Jobs};
 use crate::plugins::PluginConfig;
-use crate::prowconfig::ProwConfig;
+use crate::prowconfig::{BranchRequirements, Policy, ProwConfig};
+use crate::snapshot::Snapshot;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -135,4 +136,29 @@ pub fn plugin_records(plugins: &PluginConfig, jobs: &Jobs) -> Vec<Value> {
         }));
     }
     out
+}
+
+/// A branch protection record: the policy in force, and the contexts of the branch's jobs.
+pub fn branch_protection_record(snapshot: &Snapshot, org: &str, repo: &str, branch: &str) -> Value {
+    let presubmits = snapshot.presubmits_for(&format!("{org}/{repo}"));
+    let tree = &snapshot.prow.branch_protection;
+    let manual = |policy: &Policy| policy.require_manually_triggered_jobs == Some(true);
+    let manual = tree.tree_policy(org, repo, branch).ok().flatten().is_some_and(|p| manual(&p));
+    let jobs = BranchRequirements::of(presubmits, branch, manual);
+    let mut record = json!({
+        "org": org, "repo": repo, "branch": branch,
+        "required": none_if_empty(jobs.required),
+        "required_if_present": none_if_empty(jobs.required_if_present),
+        "optional": none_if_empty(jobs.optional),
+    });
+    match tree.branch_policy(org, repo, branch, presubmits) {
+        Ok(policy) => record["policy"] = json!(policy),
+        Err(error) => record["error"] = json!(error),
+    }
+    record
+}
+
+/// Go writes a list that was never made as null.
+fn none_if_empty(list: Vec<String>) -> Option<Vec<String>> {
+    (!list.is_empty()).then_some(list)
 }

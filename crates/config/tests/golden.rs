@@ -1,6 +1,6 @@
 //! Real configurations against what the reference implementation makes of them. Says so when they are not here.
 
-use prow_config::golden::{config_record, job_records, plugin_records};
+use prow_config::golden::{branch_protection_record, config_record, job_records, plugin_records};
 use prow_config::{LoadOptions, load};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -109,6 +109,19 @@ fn compare(name: &str, expected: &Path, options: &LoadOptions) {
     differences("", &normal(expected_config), &normal(config_record(&snapshot.prow)), &mut found);
     eprintln!("{name}: config.yaml: {} differences", found.len());
     wrong.extend(found);
+    let wanted = records(&expected.with_file_name("branch_protection.jsonl.gz"));
+    let (total, before) = (wanted.len(), wrong.len());
+    for record in wanted {
+        let text = |key: &str| record[key].as_str().unwrap_or_default().to_owned();
+        let (org, repo, branch) = (text("org"), text("repo"), text("branch"));
+        let got = branch_protection_record(&snapshot, &org, &repo, &branch);
+        let mut found = Vec::new();
+        differences("", &normal(record), &normal(got), &mut found);
+        if !found.is_empty() {
+            wrong.push(format!("branch protection of {org}/{repo}@{branch}: {}", found.join("; ")));
+        }
+    }
+    eprintln!("{name}: branch protection: {} of {total} agree", total - (wrong.len() - before));
     if options.plugin_config.is_some() {
         let id = |r: &Value| format!("{} {}", r["org"], r["repo"]);
         let got: HashMap<String, Value> = plugin_records(&snapshot.plugins, &snapshot.jobs)

@@ -5,6 +5,7 @@
 //! errors at once.
 
 mod de;
+mod nodes;
 mod resolve;
 mod tape;
 
@@ -112,12 +113,12 @@ impl<'t, 'a> Cursor<'t, 'a> {
 
     /// Null, or nothing at all.
     pub(crate) fn is_null(self) -> bool {
-        matches!(de::scalar(self.tape, self.node), Ok(Some(Scalar::Null)))
+        matches!(nodes::scalar(self.tape, self.node), Ok(Some(Scalar::Null)))
     }
 
     /// A list.
     pub(crate) fn is_list(self) -> bool {
-        matches!(de::target(self.tape, self.node).1.kind, Kind::Seq)
+        matches!(nodes::target(self.tape, self.node).1.kind, Kind::Seq)
     }
 
     /// An anchor is on this node or below it: then it exists to be referred to.
@@ -129,14 +130,14 @@ impl<'t, 'a> Cursor<'t, 'a> {
 
     /// Entries of a map, merges applied; none for null. What is no map becomes a finding.
     pub(crate) fn entries(self, findings: &mut Findings) -> Vec<Entry<'t, 'a>> {
-        let (_, node) = de::target(self.tape, self.node);
+        let (_, node) = nodes::target(self.tape, self.node);
         if !matches!(node.kind, Kind::Map) {
             if !self.is_null() {
                 findings.note(self, Diagnostic::error("wants a map"));
             }
             return Vec::new();
         }
-        match de::entries(self.tape, self.node) {
+        match nodes::entries(self.tape, self.node) {
             Ok(list) => list
                 .into_iter()
                 .map(|(key, value, key_node)| Entry { key, key_at: self.to(key_node), value: self.to(value) })
@@ -150,7 +151,7 @@ impl<'t, 'a> Cursor<'t, 'a> {
 
     /// Items of a list; none for null. What is no list becomes a finding.
     pub(crate) fn items(self, findings: &mut Findings) -> Vec<Cursor<'t, 'a>> {
-        let (index, node) = de::target(self.tape, self.node);
+        let (index, node) = nodes::target(self.tape, self.node);
         if !matches!(node.kind, Kind::Seq) {
             if !self.is_null() {
                 findings.note(self, Diagnostic::error("wants a list"));
@@ -168,11 +169,11 @@ impl<'t, 'a> Cursor<'t, 'a> {
 
     /// The entry of a map under a key, exact case.
     pub(crate) fn get(self, key: &str) -> Option<Entry<'t, 'a>> {
-        if !matches!(de::target(self.tape, self.node).1.kind, Kind::Map) {
+        if !matches!(nodes::target(self.tape, self.node).1.kind, Kind::Map) {
             return None;
         }
         let (key, value, key_node) =
-            de::entries(self.tape, self.node).ok()?.into_iter().find(|e| e.0 == key)?;
+            nodes::entries(self.tape, self.node).ok()?.into_iter().find(|e| e.0 == key)?;
         Some(Entry { key, key_at: self.to(key_node), value: self.to(value) })
     }
 
@@ -247,7 +248,7 @@ impl<'t, 'a> Cursor<'t, 'a> {
         if !findings.seen.insert(key) {
             return;
         }
-        let text = de::key_text(self.tape, key).unwrap_or_default();
+        let text = nodes::key_text(self.tape, key).unwrap_or_default();
         let mut diagnostic = Diagnostic::warning("unknown key, it has no effect").kind(Finding::UnknownKey);
         if let Some(meant) = did_you_mean(&text, fields) {
             diagnostic = diagnostic.suggest(format!("did you mean {meant:?}?"));

@@ -3,12 +3,14 @@
 mod bugzilla;
 mod finish;
 mod lookup;
+mod projects;
 mod read;
 mod settings;
 mod updater;
 
 pub use bugzilla::*;
 pub(crate) use finish::finish;
+pub use projects::*;
 pub(crate) use read::read;
 pub use settings::*;
 pub use updater::{ClusterGroup, ConfigMapSpec, ConfigUpdater};
