@@ -22,6 +22,9 @@ use tokio::task::AbortHandle;
 
 /// Beyond its grace, how long a Pod may take to be ended and reported at a shutdown.
 const SHUTDOWN_SLACK: Duration = Duration::from_secs(15);
+/// A second in all.
+const LOCK_TRIES: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// After a failure of the scheduler.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -46,8 +49,7 @@ impl Kubelet {
         check_data_dir(&options.data_dir)?;
         private_dir(&options.data_dir)?;
         let exe = std::path::absolute(&options.exe).map_err(|e| Error::io("find", &options.exe, e))?;
-        let lock = poddir::try_lock(&options.data_dir.join("lock"))?
-            .ok_or_else(|| Error::DataDirInUse { path: options.data_dir.clone() })?;
+        let lock = lock(&options.data_dir).await?;
         let hide = hidden(&options.data_dir);
         let capabilities = probe::probe(&exe, &options.data_dir, &hide, options.sandbox).await?;
         if capabilities.sandboxed() && capabilities.limits.is_empty() {
@@ -143,6 +145,19 @@ impl Drop for Kubelet {
         }
         self.shared.abort_workers();
     }
+}
+
+/// Takes the data directory. One that was killed while it started a process keeps its lock for a moment longer: the
+/// child has it, too, until it becomes what it is to be.
+async fn lock(data_dir: &Path) -> Result<Lock, Error> {
+    let path = data_dir.join("lock");
+    for _ in 0..LOCK_TRIES {
+        if let Some(lock) = poddir::try_lock(&path)? {
+            return Ok(lock);
+        }
+        tokio::time::sleep(LOCK_PAUSE).await;
+    }
+    Err(Error::DataDirInUse { path: data_dir.to_owned() })
 }
 
 /// Follows the API's Pods.

@@ -49,7 +49,16 @@ impl World {
 
     /// Over a directory that may have been used before.
     pub async fn open(dir: &Path, sandbox: SandboxMode, change: impl Fn(&mut Options)) -> World {
-        let server = ApiServer::open(&dir.join("api"), prow_apiserver::Options::default()).unwrap();
+        // A process that was killed while it started another keeps its files open, through that one, for a moment.
+        let server = loop {
+            match ApiServer::open(&dir.join("api"), prow_apiserver::Options::default()) {
+                Ok(server) => break server,
+                Err(prow_apiserver::Error::Store(prow_apiserver::StoreError::InUse { .. })) => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                Err(e) => panic!("{e}"),
+            }
+        };
         let client = kube::Client::new(server.router(), "default");
         let mut world =
             World { dir: dir.to_owned(), client, kubelet: None, sandbox, _server: server, _temp: None };
