@@ -152,9 +152,11 @@ impl Drop for Agent {
 
 /// Watches directories, not files: a file that is replaced, as editors and ConfigMaps do, would be lost.
 fn watch_files(options: &LoadOptions, wake: mpsc::Sender<Wake>) -> Option<RecommendedWatcher> {
-    let tell = move |_: notify::Result<notify::Event>| {
-        // The receiver is gone when the agent is being dropped.
-        let _ = wake.send(Wake::Changed);
+    let tell = move |event: notify::Result<notify::Event>| {
+        if tells_of_a_change(&event) {
+            // The receiver is gone when the agent is being dropped.
+            let _ = wake.send(Wake::Changed);
+        }
     };
     let mut watcher = match notify::recommended_watcher(tell) {
         Ok(watcher) => watcher,
@@ -184,6 +186,12 @@ fn watch_files(options: &LoadOptions, wake: mpsc::Sender<Wake>) -> Option<Recomm
         add(directory, RecursiveMode::Recursive);
     }
     Some(watcher)
+}
+
+/// Our own looking at the tree is reported, too: taken for a change, it would never end. An error may stand for events
+/// that were lost.
+fn tells_of_a_change(event: &notify::Result<notify::Event>) -> bool {
+    !event.as_ref().is_ok_and(|event| event.kind.is_access())
 }
 
 fn directory_of(file: &Path) -> &Path {

@@ -1,5 +1,6 @@
 //! Plank against the embedded API server: ProwJobs become Pods and what becomes of the Pods becomes their state.
 //! Time stands still unless a test moves it; the Pods' life is played by the test in the kubelet's place.
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};

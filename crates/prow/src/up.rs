@@ -130,5 +130,6 @@ pub async fn main(args: Args) -> anyhow::Result<()> {
     println!("pods: {}", world.pod_capabilities());
     stop.cancelled().await;
     world.shutdown().await;
+    tracing::info!("ended");
     Ok(())
 }

@@ -2,22 +2,22 @@
 //! the same client that reaches a real cluster (ARCHITECTURE.md, invariant 3).
 
 use anyhow::Context;
+use bytes::Bytes;
 use clap::{Args, ValueEnum};
+use futures::stream::BoxStream;
 use nix::fcntl::{Flock, FlockArg};
 use prow_api::Secret;
 use prow_api::prowjob::ProwJob;
-use bytes::Bytes;
-use futures::stream::BoxStream;
 use prow_apiserver::{ApiServer, LogError, LogOptions, PodLogs};
 use prow_config::{Handle, Snapshot};
 use prow_crier::Crier;
 use prow_deck::Deck;
 use prow_hook::Hook;
-use prow_plugins::jobs::StaticJobs;
-use prow_plugins::{Registry, RegistryOptions};
 use prow_kube::{Clients, Store, prowjobs};
 use prow_kubelet::Kubelet;
 use prow_plank::{Plank, PlankOptions};
+use prow_plugins::jobs::StaticJobs;
+use prow_plugins::{Registry, RegistryOptions};
 use prow_service::clock::SharedClock;
 use prow_service::{listen, logs};
 use prow_storage::{BucketUrl, Opener, StorageOptions};
@@ -152,7 +152,7 @@ impl Group {
         for (name, task) in self.tasks {
             let abort = task.abort_handle();
             match tokio::time::timeout(COMPONENT_GRACE, task).await {
-                Ok(Ok(())) => {}
+                Ok(Ok(())) => tracing::debug!(component = name, "ended"),
                 Ok(Err(error)) if error.is_panic() => tracing::error!(component = name, "it panicked"),
                 Ok(Err(_)) => {}
                 Err(_) => {
@@ -167,8 +167,13 @@ impl Group {
 impl World {
     /// Starts everything, in the order in which one needs the other.
     pub async fn start(options: WorldOptions) -> anyhow::Result<World> {
-        let WorldOptions { data_dir, config, github, hmac_secret_file, hook, deck, api, pods, clock } = options;
+        let WorldOptions { data_dir, config, github, hmac_secret_file, hook, deck, api, pods, clock } =
+            options;
         let lock = lock(&data_dir)?;
+        // Pods, supervisors and hostPath volumes need a path that means the same from everywhere.
+        let data_dir = data_dir
+            .canonicalize()
+            .with_context(|| format!("cannot use the data directory {}", data_dir.display()))?;
         let snapshot = config.snapshot();
 
         let server = ApiServer::open(&data_dir.join("apiserver"), prow_apiserver::Options::default())?;
@@ -246,7 +251,7 @@ impl World {
             options: prow_crier::Options::default(),
         };
         let stop = controllers.stop.clone();
-        controllers.spawn("crier", crier.run(stop));
+        controllers.spawn("crier", crier.run_on(jobs.clone(), stop));
         let stop = controllers.stop.clone();
         controllers.spawn(
             "sinker",
@@ -283,7 +288,18 @@ impl World {
             }
         });
 
-        Ok(World { jobs, client, hook_url, deck_url, kubeconfig, kubelet, sources, controllers, servers, _lock: lock })
+        Ok(World {
+            jobs,
+            client,
+            hook_url,
+            deck_url,
+            kubeconfig,
+            kubelet,
+            sources,
+            controllers,
+            servers,
+            _lock: lock,
+        })
     }
 
     /// How Pods are kept apart here, in one sentence for people.
@@ -297,13 +313,15 @@ impl World {
         self.sources.end().await;
         self.controllers.end().await;
         self.kubelet.shutdown().await;
+        tracing::debug!("all Pods have ended");
         self.servers.end().await;
     }
 }
 
 /// One process a data directory: two would run every job twice.
 fn lock(data_dir: &Path) -> anyhow::Result<Flock<File>> {
-    std::fs::create_dir_all(data_dir).with_context(|| format!("cannot make the data directory {}", data_dir.display()))?;
+    std::fs::create_dir_all(data_dir)
+        .with_context(|| format!("cannot make the data directory {}", data_dir.display()))?;
     let path = data_dir.join("lock");
     let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
@@ -318,7 +336,8 @@ fn lock(data_dir: &Path) -> anyhow::Result<Flock<File>> {
 /// Where hostPath volumes may point: results buckets on this machine that the configuration names, and what the
 /// person who starts us allows.
 fn host_paths(snapshot: &Snapshot, allowed: &[PathBuf]) -> Vec<PathBuf> {
-    let defaults = snapshot.prow.plank.default_decoration_config_entries.iter().filter_map(|e| e.config.as_deref());
+    let defaults =
+        snapshot.prow.plank.default_decoration_config_entries.iter().filter_map(|e| e.config.as_deref());
     let jobs = &snapshot.jobs;
     let of_jobs = jobs
         .presubmits
@@ -386,7 +405,9 @@ impl PodLogs for RunnerLogs {
         options: LogOptions,
     ) -> Result<BoxStream<'static, std::io::Result<Bytes>>, LogError> {
         if options.previous {
-            return Err(LogError::NotFound("containers are not restarted here: there is no previous log".into()));
+            return Err(LogError::NotFound(
+                "containers are not restarted here: there is no previous log".into(),
+            ));
         }
         let query = prow_kubelet::LogQuery {
             container: Some(options.container),
@@ -413,7 +434,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let held = lock(dir.path()).unwrap();
         let error = lock(dir.path()).unwrap_err().to_string();
-        assert!(error.contains("another prow uses the data directory") && error.contains("--data-dir"), "{error}");
+        assert!(
+            error.contains("another prow uses the data directory") && error.contains("--data-dir"),
+            "{error}"
+        );
         drop(held);
         lock(dir.path()).unwrap();
     }

@@ -1,4 +1,5 @@
 //! Bad input gets a clear answer, and nothing is half done.
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 
 mod common;
 
@@ -29,7 +30,8 @@ fn sound(dir: &Path) -> Vec<(&'static str, String)> {
 }
 
 fn start(flags: &[(&str, String)]) -> Prow {
-    let args: Vec<&str> = std::iter::once("up").chain(flags.iter().flat_map(|(k, v)| [*k, v.as_str()])).collect();
+    let args: Vec<&str> =
+        std::iter::once("up").chain(flags.iter().flat_map(|(k, v)| [*k, v.as_str()])).collect();
     Prow::start(&args)
 }
 
@@ -54,7 +56,10 @@ fn broken_yaml_is_said_with_file_line_and_column() {
     assert!(stderr.contains("broken.yaml:"), "{stderr}");
     let place = stderr.split("broken.yaml:").nth(1).unwrap();
     let mut numbers = place.split(':').map(str::parse::<u32>);
-    assert!(matches!((numbers.next(), numbers.next()), (Some(Ok(4..=5)), Some(Ok(_)))), "line and column: {stderr}");
+    assert!(
+        matches!((numbers.next(), numbers.next()), (Some(Ok(4..=5)), Some(Ok(_)))),
+        "line and column: {stderr}"
+    );
 }
 
 #[test]
@@ -67,7 +72,8 @@ fn a_wrong_job_is_said_with_its_key() {
 
 #[test]
 fn an_unreadable_token_file_is_said_at_the_start() {
-    let stderr = refusal(|dir, flags| set(flags, "--github-token-path", dir.join("absent").display().to_string()));
+    let stderr =
+        refusal(|dir, flags| set(flags, "--github-token-path", dir.join("absent").display().to_string()));
     assert!(stderr.contains("GitHub token") && stderr.contains("absent"), "{stderr}");
     let stderr = refusal(|dir, flags| set(flags, "--hmac-secret-file", write(dir, "empty", "\n")));
     assert!(stderr.contains("webhook secret") && stderr.contains("empty"), "{stderr}");

@@ -1,5 +1,6 @@
 //! Real input: `prow up` on Kyma's configuration of 2019 exactly as it was, and GitHub's own webhook examples,
 //! rewritten only in repository, branch and changed files.
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 
 mod common;
 
@@ -54,7 +55,8 @@ impl Scene {
         let dir = tempfile::tempdir().unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        let forge = Forge::open(dir.path().join("forge"), ForgeOptions::new(base.parse().unwrap())).await.unwrap();
+        let forge =
+            Forge::open(dir.path().join("forge"), ForgeOptions::new(base.parse().unwrap())).await.unwrap();
         let token = Secret::new("a token of this test");
         forge.create_user("kyma-bot", &token).await.unwrap();
         forge.create_user("Codertocat", &Secret::new("another token")).await.unwrap();
@@ -62,7 +64,13 @@ impl Scene {
         forge.add_member("kyma-project", "kyma-bot", OrgRole::Admin).await.unwrap();
         forge.add_member("kyma-project", "Codertocat", OrgRole::Member).await.unwrap();
         forge
-            .create_repo_with("kyma-project", "kyma", "master", false, &[(COMPONENT, "package main\n"), ("docs/README.md", "Kyma\n")])
+            .create_repo_with(
+                "kyma-project",
+                "kyma",
+                "master",
+                false,
+                &[(COMPONENT, "package main\n"), ("docs/README.md", "Kyma\n")],
+            )
             .await
             .unwrap();
         let pull = SeedPull {
@@ -144,7 +152,8 @@ impl Scene {
 
 #[tokio::test]
 async fn kymas_configuration_and_githubs_webhooks_start_the_right_jobs() {
-    let (Some(corpus), Some(_)) = (shared("corpus/kyma-2019"), shared("specs/github/webhook-examples.json")) else {
+    let (Some(corpus), Some(_)) = (shared("corpus/kyma-2019"), shared("specs/github/webhook-examples.json"))
+    else {
         return;
     };
     prow_github::install_tls();
@@ -156,7 +165,8 @@ async fn kymas_configuration_and_githubs_webhooks_start_the_right_jobs() {
     scene.post("pull_request", "11111111-0000-4000-8000-000000000001", &opened).await;
     let (job, pod) = scene.pod_of("pre-master-kyma-components-api-controller").await;
     // Events of one pull request are handled in order: once the question after it is answered, nothing more comes.
-    let mut question = example("issue_comment", |e| e["action"] == "created" && e["issue"]["state"] == "open");
+    let mut question =
+        example("issue_comment", |e| e["action"] == "created" && e["issue"]["state"] == "open");
     question["issue"]["number"] = 2.into();
     question["issue"]["pull_request"] = serde_json::json!({"url": "u"});
     question["comment"]["body"] = "/test ?".into();
@@ -166,15 +176,22 @@ async fn kymas_configuration_and_githubs_webhooks_start_the_right_jobs() {
     });
     let help = in_time("the answer to /test ?", answered).await.body;
     assert!(help.contains("/test pre-master-kyma-components-api-controller"), "{help}");
-    let presubmits: Vec<String> = scene.of_type(JobType::Presubmit).await.iter().map(|j| j.spec.job.clone()).collect();
+    let presubmits: Vec<String> =
+        scene.of_type(JobType::Presubmit).await.iter().map(|j| j.spec.job.clone()).collect();
     assert_eq!(presubmits, ["pre-master-kyma-components-api-controller"]);
 
     // The ProwJob: refs, decoration from the retired key, labels.
     let refs = job.spec.refs.as_ref().unwrap();
-    assert_eq!((refs.org.as_str(), refs.repo.as_str(), refs.base_ref.as_str()), ("kyma-project", "kyma", "master"));
+    assert_eq!(
+        (refs.org.as_str(), refs.repo.as_str(), refs.base_ref.as_str()),
+        ("kyma-project", "kyma", "master")
+    );
     assert_eq!(refs.path_alias, "github.com/kyma-project/kyma");
     assert_eq!(refs.base_sha, scene.forge.branch("kyma-project", "kyma", "master").unwrap());
-    assert_eq!((refs.pulls[0].number, refs.pulls[0].sha.as_str()), (2, opened["pull_request"]["head"]["sha"].as_str().unwrap()));
+    assert_eq!(
+        (refs.pulls[0].number, refs.pulls[0].sha.as_str()),
+        (2, opened["pull_request"]["head"]["sha"].as_str().unwrap())
+    );
     let decoration = job.spec.decoration_config.as_ref().unwrap();
     assert_eq!(decoration.timeout.unwrap().to_string(), "2h0m0s");
     assert_eq!(decoration.gcs_configuration.as_ref().unwrap().bucket, "kyma-prow-logs");

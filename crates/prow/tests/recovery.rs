@@ -1,5 +1,6 @@
 //! SIGKILL in the middle of the story, at several places: started again on the same data directory it carries on, no
 //! job is lost, none is run twice.
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 
 mod common;
 
@@ -57,7 +58,10 @@ fn killed_after(line: &str) {
     let known: BTreeSet<&str> = all.iter().map(|j| j.status.build_id.as_str()).collect();
     for (job, ids) in &before {
         for id in ids {
-            assert!(known.contains(id.as_str()), "build {id} of {job} ran before the kill and is no ProwJob's build now");
+            assert!(
+                known.contains(id.as_str()),
+                "build {id} of {job} ran before the kill and is no ProwJob's build now"
+            );
         }
     }
     // None was run twice: as many builds started as there are ProwJobs of the job, and none was revived.
@@ -73,7 +77,8 @@ fn killed_after(line: &str) {
     let mut per_question: BTreeMap<(String, String, String), usize> = BTreeMap::new();
     for pj in &all {
         let guid = pj.label("event-GUID").unwrap_or("none").to_owned();
-        let sha = pj.spec.refs.as_ref().and_then(|r| r.pulls.first()).map_or("none".to_owned(), |p| p.sha.clone());
+        let sha =
+            pj.spec.refs.as_ref().and_then(|r| r.pulls.first()).map_or("none".to_owned(), |p| p.sha.clone());
         *per_question.entry((pj.spec.job.clone(), guid, sha)).or_default() += 1;
     }
     assert!(per_question.values().all(|n| *n == 1), "{per_question:#?}");

@@ -1,4 +1,5 @@
 //! The whole story of `prow demo`, played by the real executable.
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 
 mod common;
 
@@ -40,7 +41,11 @@ fn a_pull_request_goes_all_the_way() {
     ] {
         assert!(results.join(file).is_file(), "{file} is missing");
     }
-    assert_eq!(common::processes_mentioning(data.to_str().unwrap()), Vec::<String>::new(), "a process was left behind");
+    assert_eq!(
+        common::processes_mentioning(data.to_str().unwrap()),
+        Vec::<String>::new(),
+        "a process was left behind"
+    );
     // Secrets are on disk for their owner only and nowhere in what was said.
     for name in ["hmac", "acme-prow-token", "maya-token"] {
         let secret = std::fs::read_to_string(data.join("secrets").join(name)).unwrap();

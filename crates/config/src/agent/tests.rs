@@ -97,3 +97,20 @@ fn the_first_load_must_succeed() {
     let options = LoadOptions { config_path: "/nowhere/config.yaml".into(), ..LoadOptions::default() };
     assert!(Agent::start(options).unwrap_err().to_string().contains("/nowhere/config.yaml"));
 }
+
+#[test]
+fn looking_at_the_tree_is_no_change() {
+    use notify::event::{AccessKind, AccessMode, CreateKind, DataChange, ModifyKind, RenameMode};
+    use notify::{Event, EventKind};
+    for (kind, changes) in [
+        (EventKind::Access(AccessKind::Open(AccessMode::Any)), false),
+        (EventKind::Access(AccessKind::Close(AccessMode::Read)), false),
+        (EventKind::Create(CreateKind::File), true),
+        (EventKind::Modify(ModifyKind::Data(DataChange::Any)), true),
+        (EventKind::Modify(ModifyKind::Name(RenameMode::To)), true),
+        (EventKind::Any, true),
+    ] {
+        assert_eq!(tells_of_a_change(&Ok(Event::new(kind))), changes, "{kind:?}");
+    }
+    assert!(tells_of_a_change(&Err(notify::Error::generic("queue overflow"))));
+}

@@ -3,7 +3,8 @@
 
 use crate::Host;
 use crate::upload::Beneath;
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use notify::event::ModifyKind;
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -27,9 +28,18 @@ impl Markers {
     pub(crate) fn new(paths: Vec<PathBuf>, host: Host) -> Self {
         let (sender, changes) = mpsc::channel(1);
         let directories: BTreeSet<&Path> = paths.iter().filter_map(|p| p.parent()).collect();
-        let watcher = notify::recommended_watcher(move |_: notify::Result<notify::Event>| {
-            // Full means that somebody is about to look anyway.
-            let _ = sender.try_send(());
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // A marker arrives by being created or renamed. Writes to a log in the same directory are no reason to
+            // look, and our own reading of a marker, which is reported too, must not be: it would never end.
+            let arrival = |kind| {
+                matches!(kind, EventKind::Any | EventKind::Other | EventKind::Create(_))
+                    || matches!(kind, EventKind::Modify(ModifyKind::Name(_)))
+            };
+            // An error may stand for events that were lost.
+            if event.map_or(true, |event| arrival(event.kind)) {
+                // Full means that somebody is about to look anyway.
+                let _ = sender.try_send(());
+            }
         })
         .and_then(|mut watcher| {
             for directory in directories {

@@ -19,7 +19,13 @@ pub struct Person {
 
 impl Person {
     /// Works in the directory `clone`.
-    pub fn new(login: &'static str, token: Secret, github: Client, clone: PathBuf, forge_url: &str) -> Person {
+    pub fn new(
+        login: &'static str,
+        token: Secret,
+        github: Client,
+        clone: PathBuf,
+        forge_url: &str,
+    ) -> Person {
         Person { login, token, github, clone, forge_url: forge_url.to_owned() }
     }
 
@@ -56,7 +62,8 @@ impl Person {
         use base64::Engine as _;
         let mut login = format!("{}:", self.login).into_bytes();
         login.extend_from_slice(self.token.expose());
-        let header = format!("Authorization: Basic {}", base64::engine::general_purpose::STANDARD.encode(login));
+        let header =
+            format!("Authorization: Basic {}", base64::engine::general_purpose::STANDARD.encode(login));
         let output = Command::new("git")
             .args(args)
             .current_dir(dir)

@@ -58,11 +58,17 @@ pub async fn main(args: Args) -> anyhow::Result<ExitCode> {
     logs::init(args.log.level.as_deref().unwrap_or("warn"), args.log.format());
     let temporary = match &args.data_dir {
         Some(_) => None,
-        None => Some(tempfile::Builder::new().prefix("prow-demo-").tempdir().context("cannot make a temporary directory")?),
+        None => Some(
+            tempfile::Builder::new()
+                .prefix("prow-demo-")
+                .tempdir()
+                .context("cannot make a temporary directory")?,
+        ),
     };
     let data_dir = match (&args.data_dir, &temporary) {
         (Some(dir), _) => {
-            std::fs::create_dir_all(dir).with_context(|| format!("cannot make the data directory {}", dir.display()))?;
+            std::fs::create_dir_all(dir)
+                .with_context(|| format!("cannot make the data directory {}", dir.display()))?;
             dir.canonicalize().with_context(|| format!("cannot use the data directory {}", dir.display()))?
         }
         (None, Some(dir)) => dir.path().canonicalize().context("the temporary directory is gone")?,
@@ -93,8 +99,18 @@ async fn play(args: &Args, data_dir: &Path, stop: CancellationToken) -> anyhow::
     let token_of = |login: &str| world::random_secret(&secrets.join(format!("{login}-token")));
     let (bot, contributor, maintainer) =
         (token_of(repo::BOT)?, token_of(repo::CONTRIBUTOR)?, token_of(repo::MAINTAINER)?);
-    let forge = Forge::open(data_dir.join("forge"), ForgeOptions { base_url: forge_url.parse()?, clock: clock.clone() }).await?;
-    seed(&forge, [(repo::BOT, &bot), (repo::CONTRIBUTOR, &contributor), (repo::MAINTAINER, &maintainer)], &hook_url, &hmac).await?;
+    let forge = Forge::open(
+        data_dir.join("forge"),
+        ForgeOptions { base_url: forge_url.parse()?, clock: clock.clone() },
+    )
+    .await?;
+    seed(
+        &forge,
+        [(repo::BOT, &bot), (repo::CONTRIBUTOR, &contributor), (repo::MAINTAINER, &maintainer)],
+        &hook_url,
+        &hmac,
+    )
+    .await?;
     let forge_stop = CancellationToken::new();
     let forge_task = tokio::spawn({
         let (forge, stop) = (forge.clone(), forge_stop.clone());
@@ -106,7 +122,10 @@ async fn play(args: &Args, data_dir: &Path, stop: CancellationToken) -> anyhow::
     let (config, _agent) = Agent::start(config)?;
     let endpoint: url::Url = forge.api_url().parse()?;
     let client = |token: TokenSource| {
-        Client::new(ClientOptions { endpoint: vec![endpoint.clone()], token, ..ClientOptions::default() }, clock.clone())
+        Client::new(
+            ClientOptions { endpoint: vec![endpoint.clone()], token, ..ClientOptions::default() },
+            clock.clone(),
+        )
     };
     let world = World::start(WorldOptions {
         data_dir: data_dir.to_owned(),
@@ -166,7 +185,9 @@ async fn play(args: &Args, data_dir: &Path, stop: CancellationToken) -> anyhow::
 async fn sockets(args: &Args, data_dir: &Path) -> anyhow::Result<(TcpListener, TcpListener, TcpListener)> {
     let file = data_dir.join("ports.json");
     let before: Option<Ports> = match std::fs::read(&file) {
-        Ok(bytes) => Some(serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", file.display()))?),
+        Ok(bytes) => {
+            Some(serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", file.display()))?)
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
     };
@@ -180,14 +201,22 @@ async fn sockets(args: &Args, data_dir: &Path) -> anyhow::Result<(TcpListener, T
     let forge = ports::loopback("the forge", why, forge).await?;
     let hook = ports::loopback("webhooks", why, hook).await?;
     let deck = ports::loopback("Deck", "--deck-port", deck).await?;
-    let ports =
-        Ports { forge: forge.local_addr()?.port(), hook: hook.local_addr()?.port(), deck: deck.local_addr()?.port() };
+    let ports = Ports {
+        forge: forge.local_addr()?.port(),
+        hook: hook.local_addr()?.port(),
+        deck: deck.local_addr()?.port(),
+    };
     world::write_private(&file, &serde_json::to_vec_pretty(&ports)?)?;
     Ok((forge, hook, deck))
 }
 
 /// Accounts, repository and webhook, made once.
-async fn seed(forge: &Forge, users: [(&str, &Secret); 3], hook_url: &str, hmac: &Secret) -> anyhow::Result<()> {
+async fn seed(
+    forge: &Forge,
+    users: [(&str, &Secret); 3],
+    hook_url: &str,
+    hmac: &Secret,
+) -> anyhow::Result<()> {
     for (login, token) in users {
         forge.create_user(login, token).await?;
     }

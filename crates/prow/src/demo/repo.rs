@@ -77,7 +77,10 @@ pub fn write(dir: &Path, files: &[Source]) -> std::io::Result<()> {
             std::fs::create_dir_all(parent)?;
         }
         std::fs::write(&path, text)?;
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(if text.starts_with("#!") { 0o755 } else { 0o644 }))?;
+        std::fs::set_permissions(
+            &path,
+            PermissionsExt::from_mode(if text.starts_with("#!") { 0o755 } else { 0o644 }),
+        )?;
     }
     Ok(())
 }

@@ -94,7 +94,12 @@ impl Story<'_> {
                 })
             })
             .await;
-        ensure!(delivery.status == Some(200), "hook answered {:?} to delivery {}", delivery.status, delivery.guid);
+        ensure!(
+            delivery.status == Some(200),
+            "hook answered {:?} to delivery {}",
+            delivery.status,
+            delivery.guid
+        );
         Ok(format!("hook verified the signature, journalled delivery {} and answered 200", delivery.guid))
     }
 
@@ -111,12 +116,20 @@ impl Story<'_> {
         let pods: Api<Pod> = Api::namespaced(self.world.client.clone(), "test-pods");
         let mut names = Vec::new();
         for name in [UNIT, LINT] {
-            let job = self.world.jobs.wait_for(|_| self.run_at(name, &head).filter(|j| !j.status.build_id.is_empty())).await;
+            let job = self
+                .world
+                .jobs
+                .wait_for(|_| self.run_at(name, &head).filter(|j| !j.status.build_id.is_empty()))
+                .await;
             // A Pod that sinker has cleaned up since was seen by what it left: its build id.
             if let Some(pod) = pods.get_opt(job.name()).await? {
                 let spec = pod.spec.context("the Pod has no spec")?;
-                let init: Vec<String> = spec.init_containers.unwrap_or_default().into_iter().map(|c| c.name).collect();
-                ensure!(init == ["clonerefs", "initupload", "place-entrypoint"], "init containers are {init:?}");
+                let init: Vec<String> =
+                    spec.init_containers.unwrap_or_default().into_iter().map(|c| c.name).collect();
+                ensure!(
+                    init == ["clonerefs", "initupload", "place-entrypoint"],
+                    "init containers are {init:?}"
+                );
                 ensure!(spec.containers.iter().any(|c| c.name == "sidecar"), "there is no sidecar");
             }
             names.push(format!("{name} build {}", job.status.build_id));
@@ -165,9 +178,15 @@ impl Story<'_> {
         }
         let finished: serde_json::Value =
             serde_json::from_slice(&std::fs::read(self.results.join(&dir).join("finished.json"))?)?;
-        ensure!(finished["passed"] == false && finished["result"] == "FAILURE", "finished.json says {finished}");
+        ensure!(
+            finished["passed"] == false && finished["result"] == "FAILURE",
+            "finished.json says {finished}"
+        );
         let log = std::fs::read_to_string(self.results.join(&dir).join("build-log.txt"))?;
-        ensure!(log.contains("the greeting is wrong"), "the build log does not hold the test's output: {log}");
+        ensure!(
+            log.contains("the greeting is wrong"),
+            "the build log does not hold the test's output: {log}"
+        );
         Ok(format!("{}/{dir}", self.results.display()))
     }
 
@@ -193,7 +212,11 @@ impl Story<'_> {
         let list = get(&self.world.deck_url).await?;
         ensure!(list.contains(UNIT) && list.contains(LINT), "Deck's list does not name the jobs");
         let page = get(&job.status.url).await?;
-        ensure!(page.contains("the greeting is wrong"), "the job's page does not show the log: {}", job.status.url);
+        ensure!(
+            page.contains("the greeting is wrong"),
+            "the job's page does not show the log: {}",
+            job.status.url
+        );
         Ok(job.status.url.clone())
     }
 
@@ -205,7 +228,10 @@ impl Story<'_> {
             None => self.contributor.push(&repo::FIX, "Spell hello as everybody does").await?,
         };
         let asked = |forge: &Forge| {
-            forge.comments(ORG, REPO, number).iter().any(|c| c.author == CONTRIBUTOR && c.body.trim() == "/retest")
+            forge
+                .comments(ORG, REPO, number)
+                .iter()
+                .any(|c| c.author == CONTRIBUTOR && c.body.trim() == "/retest")
         };
         if !asked(self.forge) {
             self.contributor.github.create_comment(ORG, REPO, number, "/retest").await?;
@@ -213,10 +239,9 @@ impl Story<'_> {
         let delivery = self
             .forge
             .wait_for(|forge| {
-                forge
-                    .deliveries()
-                    .into_iter()
-                    .find(|d| d.event == "issue_comment" && d.payload.contains("/retest") && d.status.is_some())
+                forge.deliveries().into_iter().find(|d| {
+                    d.event == "issue_comment" && d.payload.contains("/retest") && d.status.is_some()
+                })
             })
             .await;
         ensure!(delivery.status == Some(200), "hook answered {:?} to the comment", delivery.status);
@@ -251,7 +276,12 @@ impl Story<'_> {
             })
             .await;
         self.passed(&job, "artifacts/greeter.tar", &format!("logs/{PACKAGE}"))?;
-        Ok(format!("{} merges #{number}; {PACKAGE} ran on main at {}: {}", repo::MAINTAINER, short(&main), job.status.url))
+        Ok(format!(
+            "{} merges #{number}; {PACKAGE} ran on main at {}: {}",
+            repo::MAINTAINER,
+            short(&main),
+            job.status.url
+        ))
     }
 
     async fn periodic(&self) -> anyhow::Result<String> {
@@ -267,7 +297,13 @@ impl Story<'_> {
     fn passed(&self, job: &ProwJob, object: &str, dir: &str) -> anyhow::Result<()> {
         let status = &job.status;
         if status.state != State::Success {
-            bail!("{} ended as {} ({}). Its log: {}", job.spec.job, status.state, status.description, status.url);
+            bail!(
+                "{} ended as {} ({}). Its log: {}",
+                job.spec.job,
+                status.state,
+                status.description,
+                status.url
+            );
         }
         let path = self.results.join(dir).join(&status.build_id).join(object);
         ensure!(path.is_file(), "{} is not in the bucket", path.display());
@@ -275,7 +311,12 @@ impl Story<'_> {
     }
 
     async fn number(&self) -> anyhow::Result<Option<i64>> {
-        Ok(self.forge.pull_requests(ORG, REPO).into_iter().find(|p| p.pull.as_ref().is_some_and(|pull| pull.head == BRANCH)).map(|p| p.number))
+        Ok(self
+            .forge
+            .pull_requests(ORG, REPO)
+            .into_iter()
+            .find(|p| p.pull.as_ref().is_some_and(|pull| pull.head == BRANCH))
+            .map(|p| p.number))
     }
 
     /// The pull request's commits, oldest first: the mistake, then the fix.

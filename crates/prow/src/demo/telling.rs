@@ -63,7 +63,11 @@ impl Telling {
         }
         let missing: Vec<&str> = steps.iter().filter(|s| s.what.is_err()).map(|s| s.step).collect();
         if missing.is_empty() {
-            println!("\n{} steps, all seen to happen, in {:.1} s", steps.len(), self.start.elapsed().as_secs_f64());
+            println!(
+                "\n{} steps, all seen to happen, in {:.1} s",
+                steps.len(),
+                self.start.elapsed().as_secs_f64()
+            );
         } else {
             println!("\nmissing: {}", missing.join(", "));
         }
@@ -71,7 +75,9 @@ impl Telling {
 
     /// The demo goes on serving.
     pub fn keeps_serving(&self, deck: &str) {
-        println!("\nEverything keeps running. Look at {deck}, push to the repository, comment, change the configuration.");
+        println!(
+            "\nEverything keeps running. Look at {deck}, push to the repository, comment, change the configuration."
+        );
         println!("Ctrl-C ends it and every process it started.");
     }
 

@@ -57,7 +57,9 @@ impl Prow {
                         return line;
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => panic!("no line with {text:?}; seen:\n{}", self.seen.join("\n")),
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("no line with {text:?}; seen:\n{}", self.seen.join("\n"))
+                }
                 Err(RecvTimeoutError::Disconnected) => {
                     let status = self.child.wait().unwrap();
                     let stderr = self.stderr.take().unwrap().join().unwrap();
@@ -126,7 +128,9 @@ pub fn shared(what: &str) -> Option<PathBuf> {
 pub async fn client(kubeconfig: &Path) -> kube::Client {
     prow_github::install_tls();
     let config = kube::config::Kubeconfig::read_from(kubeconfig).unwrap();
-    let config = kube::Config::from_custom_kubeconfig(config, &kube::config::KubeConfigOptions::default()).await.unwrap();
+    let config = kube::Config::from_custom_kubeconfig(config, &kube::config::KubeConfigOptions::default())
+        .await
+        .unwrap();
     kube::Client::try_from(config).unwrap()
 }
 
