@@ -1,6 +1,7 @@
 //! The executable: every component and tool as a subcommand, or by the name it is called under.
 
 mod cli;
+mod datadir;
 mod demo;
 mod ports;
 mod up;

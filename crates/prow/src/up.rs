@@ -1,5 +1,6 @@
 //! `prow up`: a whole Prow on this machine against the real GitHub.
 
+use crate::datadir::DataDir;
 use crate::world::{self, World, WorldOptions};
 use anyhow::Context;
 use clap::Args as ClapArgs;
@@ -104,12 +105,13 @@ pub async fn main(args: Args) -> anyhow::Result<()> {
         },
         clock.clone(),
     )?;
+    let data_dir = DataDir::claim(&args.data_dir, &clock).await?;
     let hook = listen::bind("webhooks", "--port", SocketAddr::new(args.address, args.port)).await?;
     let deck = listen::bind("Deck", "--deck-port", SocketAddr::new(args.address, args.deck_port)).await?;
     let api = SocketAddr::from((Ipv4Addr::LOCALHOST, args.apiserver_port));
     let api = listen::bind("the API server", "--apiserver-port", api).await?;
     let world = World::start(WorldOptions {
-        data_dir: args.data_dir.clone(),
+        data_dir,
         config,
         github,
         hmac_secret_file: args.hmac_secret_file.clone(),

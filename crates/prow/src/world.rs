@@ -1,11 +1,11 @@
 //! A whole Prow in one process: the embedded API server and pod runner, and every component against them through
 //! the same client that reaches a real cluster (ARCHITECTURE.md, invariant 3).
 
+use crate::datadir::DataDir;
 use anyhow::Context;
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use futures::stream::BoxStream;
-use nix::fcntl::{Flock, FlockArg};
 use prow_api::Secret;
 use prow_api::prowjob::ProwJob;
 use prow_apiserver::{ApiServer, LogError, LogOptions, PodLogs};
@@ -22,7 +22,6 @@ use prow_service::clock::SharedClock;
 use prow_service::{listen, logs};
 use prow_storage::{BucketUrl, Opener, StorageOptions};
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,7 +89,7 @@ pub enum PodNetwork {
 /// What a world is made of.
 pub struct WorldOptions {
     /// Where everything is kept.
-    pub data_dir: PathBuf,
+    pub data_dir: DataDir,
     /// Configuration.
     pub config: Handle,
     /// GitHub.
@@ -128,8 +127,8 @@ pub struct World {
     controllers: Group,
     /// Stopped last: what answers.
     servers: Group,
-    // Held while we live: one process a data directory.
-    _lock: Flock<File>,
+    // Ours while we live.
+    _data_dir: DataDir,
 }
 
 /// Tasks that stop together.
@@ -169,11 +168,8 @@ impl World {
     pub async fn start(options: WorldOptions) -> anyhow::Result<World> {
         let WorldOptions { data_dir, config, github, hmac_secret_file, hook, deck, api, pods, clock } =
             options;
-        let lock = lock(&data_dir)?;
-        // Pods, supervisors and hostPath volumes need a path that means the same from everywhere.
-        let data_dir = data_dir
-            .canonicalize()
-            .with_context(|| format!("cannot use the data directory {}", data_dir.display()))?;
+        let lock = data_dir;
+        let data_dir = lock.path().to_owned();
         let snapshot = config.snapshot();
 
         let server = ApiServer::open(&data_dir.join("apiserver"), prow_apiserver::Options::default())?;
@@ -298,7 +294,7 @@ impl World {
             sources,
             controllers,
             servers,
-            _lock: lock,
+            _data_dir: lock,
         })
     }
 
@@ -316,21 +312,6 @@ impl World {
         tracing::debug!("all Pods have ended");
         self.servers.end().await;
     }
-}
-
-/// One process a data directory: two would run every job twice.
-fn lock(data_dir: &Path) -> anyhow::Result<Flock<File>> {
-    std::fs::create_dir_all(data_dir)
-        .with_context(|| format!("cannot make the data directory {}", data_dir.display()))?;
-    let path = data_dir.join("lock");
-    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
-        nix::errno::Errno::EWOULDBLOCK => anyhow::anyhow!(
-            "another prow uses the data directory {}: stop it, or choose another with --data-dir",
-            data_dir.display()
-        ),
-        error => anyhow::anyhow!("cannot lock {}: {error}", path.display()),
-    })
 }
 
 /// Where hostPath volumes may point: results buckets on this machine that the configuration names, and what the
@@ -428,19 +409,6 @@ impl PodLogs for RunnerLogs {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_data_directory_belongs_to_one_process() {
-        let dir = tempfile::tempdir().unwrap();
-        let held = lock(dir.path()).unwrap();
-        let error = lock(dir.path()).unwrap_err().to_string();
-        assert!(
-            error.contains("another prow uses the data directory") && error.contains("--data-dir"),
-            "{error}"
-        );
-        drop(held);
-        lock(dir.path()).unwrap();
-    }
 
     #[test]
     fn a_secret_is_made_once_and_only_its_owner_may_read_it() {

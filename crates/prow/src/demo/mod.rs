@@ -5,6 +5,7 @@ mod repo;
 mod story;
 mod telling;
 
+use crate::datadir::DataDir;
 use crate::ports::{self, Port};
 use crate::world::{self, LogArgs, PodArgs, PodNetwork, World, WorldOptions};
 use anyhow::Context;
@@ -13,7 +14,7 @@ use prow_api::Secret;
 use prow_config::{Agent, LoadOptions};
 use prow_forge::{Forge, ForgeOptions, OrgRole, Permission};
 use prow_github::{Client, ClientOptions, TokenSource};
-use prow_service::clock::SystemClock;
+use prow_service::clock::{SharedClock, SystemClock};
 use prow_service::{logs, shutdown};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -65,16 +66,14 @@ pub async fn main(args: Args) -> anyhow::Result<ExitCode> {
                 .context("cannot make a temporary directory")?,
         ),
     };
-    let data_dir = match (&args.data_dir, &temporary) {
-        (Some(dir), _) => {
-            std::fs::create_dir_all(dir)
-                .with_context(|| format!("cannot make the data directory {}", dir.display()))?;
-            dir.canonicalize().with_context(|| format!("cannot use the data directory {}", dir.display()))?
-        }
-        (None, Some(dir)) => dir.path().canonicalize().context("the temporary directory is gone")?,
-        (None, None) => anyhow::bail!("no data directory"),
+    let path = match (&args.data_dir, &temporary) {
+        (Some(dir), _) => dir.as_path(),
+        (None, Some(dir)) => dir.path(),
+        (None, None) => anyhow::bail!("there is no data directory"),
     };
-    let played = play(&args, &data_dir, stop).await;
+    let clock = SystemClock::shared();
+    let data_dir = DataDir::claim(path, &clock).await?;
+    let played = play(&args, data_dir, clock, stop).await;
     if let Some(dir) = temporary
         && !matches!(played, Ok(true))
     {
@@ -85,9 +84,15 @@ pub async fn main(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// True if every step was seen to happen.
-async fn play(args: &Args, data_dir: &Path, stop: CancellationToken) -> anyhow::Result<bool> {
+async fn play(
+    args: &Args,
+    claimed: DataDir,
+    clock: SharedClock,
+    stop: CancellationToken,
+) -> anyhow::Result<bool> {
     let telling = Telling::start();
-    let clock = SystemClock::shared();
+    let data_dir = claimed.path().to_owned();
+    let data_dir = data_dir.as_path();
     let (forge_socket, hook, deck) = sockets(args, data_dir).await?;
     let forge_url = format!("http://{}", forge_socket.local_addr()?);
     let deck_url = format!("http://{}", deck.local_addr()?);
@@ -128,7 +133,7 @@ async fn play(args: &Args, data_dir: &Path, stop: CancellationToken) -> anyhow::
         )
     };
     let world = World::start(WorldOptions {
-        data_dir: data_dir.to_owned(),
+        data_dir: claimed,
         config,
         github: client(TokenSource::File(secrets.join(format!("{}-token", repo::BOT))))?,
         hmac_secret_file: secrets.join("hmac"),

@@ -1,0 +1,72 @@
+//! The data directory: one process at a time, one path that means the same from everywhere.
+
+use anyhow::Context;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use prow_service::clock::SharedClock;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A process killed while it starts a child keeps its locks for a moment, through the child that has not become
+/// another program yet. So a held lock is asked for again this often before it is believed.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A data directory that is ours until this is dropped.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    _lock: Flock<File>,
+}
+
+impl DataDir {
+    /// Makes the directory if need be and locks it: two processes on one directory would run every job twice.
+    pub async fn claim(path: &Path, clock: &SharedClock) -> anyhow::Result<DataDir> {
+        std::fs::create_dir_all(path)
+            .with_context(|| format!("cannot make the data directory {}", path.display()))?;
+        // Pods, supervisors and hostPath volumes need a path that means the same from everywhere.
+        let path = path
+            .canonicalize()
+            .with_context(|| format!("cannot use the data directory {}", path.display()))?;
+        let file = path.join("lock");
+        let mut open = File::create(&file).with_context(|| format!("cannot write {}", file.display()))?;
+        for _ in 1..TRIES {
+            match Flock::lock(open, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => return Ok(DataDir { path, _lock: lock }),
+                Err((again, Errno::EWOULDBLOCK)) => open = again,
+                Err((_, error)) => anyhow::bail!("cannot lock {}: {error}", file.display()),
+            }
+            clock.sleep(PAUSE).await;
+        }
+        anyhow::bail!(
+            "another prow uses the data directory {}: stop it, or choose another with --data-dir",
+            path.display()
+        )
+    }
+
+    /// Where it is: absolute, without links.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prow_service::clock::SystemClock;
+
+    #[tokio::test]
+    async fn a_data_directory_belongs_to_one_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = SystemClock::shared();
+        let held = DataDir::claim(dir.path(), &clock).await.unwrap();
+        let error = DataDir::claim(dir.path(), &clock).await.unwrap_err().to_string();
+        assert!(
+            error.contains("another prow uses the data directory") && error.contains("--data-dir"),
+            "{error}"
+        );
+        drop(held);
+        DataDir::claim(dir.path(), &clock).await.unwrap();
+    }
+}
