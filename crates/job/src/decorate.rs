@@ -6,13 +6,11 @@
 
 use crate::env::{Env, var, vars, with_unsafe_references};
 use crate::gojson;
+use crate::memory::default_memory;
 use crate::paths::split_bucket;
 use crate::pod::{PodError, PodOptions, is_empty};
-use k8s_openapi::api::core::v1::{
-    Container, EmptyDirVolumeSource, EnvVar, HostPathVolumeSource, KeyToPath, PodSpec, ResourceRequirements,
-    SecretVolumeSource, Volume, VolumeMount,
-};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use crate::volumes::{VolumeNames, empty_dir, host_path, mount, read_only, secret_volume};
+use k8s_openapi::api::core::v1::{Container, EnvVar, PodSpec, ResourceRequirements, Volume, VolumeMount};
 use prow_api::decoration::{CensoringConfig, DecorationConfig, SecretKey, UtilityImages};
 use prow_api::options::{
     CLONEREFS_OPTIONS, CensoringOptions, CloneRefsOptions, ENTRYPOINT_OPTIONS, EntrypointOptions,
@@ -31,6 +29,9 @@ const ARTIFACTS: &str = "/logs/artifacts";
 const CLONE_LOG: &str = "/logs/clone.json";
 const ENTRYPOINT: &str = "/tools/entrypoint";
 const LOCAL_OUTPUT: &str = "/output";
+/// Volumes of test containers; their names are fixed, because jobs and tools know them.
+const RESERVED_VOLUMES: [&str; 3] = ["logs", "tools", "code"];
+const UTILITIES: [&str; 4] = ["clonerefs", "initupload", "place-entrypoint", "sidecar"];
 const GITHUB_API: &str = "https://api.github.com";
 
 /// Wraps `spec`'s containers. `env` is the job's environment without what decoration adds.
@@ -47,8 +48,10 @@ pub(crate) fn decorate(
     let job_spec = env.get(JOB_SPEC).cloned().unwrap_or_default();
 
     let cloned = this.cloned_refs();
-    let storage = this.storage(spec, options)?;
-    let clone = if cloned.is_empty() { None } else { Some(this.clonerefs(&cloned, spec)?) };
+    this.reserved(spec, !cloned.is_empty())?;
+    let mut names = VolumeNames::new(spec, &RESERVED_VOLUMES);
+    let storage = this.storage(&mut names, options)?;
+    let clone = if cloned.is_empty() { None } else { Some(this.clonerefs(&cloned, &mut names)?) };
 
     let initupload = this.initupload(&storage, clone.is_some(), &job_spec)?;
     let init = spec.init_containers.get_or_insert_default();
@@ -60,7 +63,7 @@ pub(crate) fn decorate(
     init.push(initupload);
     init.push(this.place_entrypoint());
 
-    let secret_mounts = this.secret_mounts(spec);
+    let secret_mounts = this.secret_mounts(spec, &storage);
     let several = spec.containers.len() > 1;
     let mut entries = Vec::with_capacity(spec.containers.len());
     for container in &mut spec.containers {
@@ -70,7 +73,7 @@ pub(crate) fn decorate(
             container.working_dir = Some(working_dir(&cloned));
             container.volume_mounts.get_or_insert_default().push(mount("code", CODE));
         }
-        this.default_memory(container);
+        default_memory(container, config);
     }
     let sidecar = this.sidecar(&storage, entries, secret_mounts, &job_spec)?;
     spec.containers.push(sidecar);
@@ -132,6 +135,44 @@ impl Decorator<'_> {
         self.config.resources.as_ref().and_then(|resources| of(resources).clone())
     }
 
+    /// Refuses a job whose own names are those that decoration adds: an API server would refuse the Pod. Loading the
+    /// configuration refuses such jobs, but a ProwJob may come from elsewhere.
+    fn reserved(&self, spec: &PodSpec, cloned: bool) -> Result<(), PodError> {
+        let refuse = |what, value: &str| PodError::Reserved {
+            name: self.prowjob.name().to_owned(),
+            job: self.prowjob.spec.job.clone(),
+            what,
+            value: value.to_owned(),
+        };
+        for container in spec.containers.iter().chain(spec.init_containers.iter().flatten()) {
+            if UTILITIES.contains(&container.name.as_str()) {
+                return Err(refuse("container", &container.name));
+            }
+        }
+        for volume in spec.volumes.iter().flatten() {
+            let name = volume.name.as_str();
+            if RESERVED_VOLUMES.contains(&name) && (cloned || name != "code") {
+                return Err(refuse("volume", name));
+            }
+        }
+        for mount in spec.containers.iter().flat_map(|c| c.volume_mounts.iter().flatten()) {
+            let path = mount.mount_path.as_str();
+            if path == LOGS || path == TOOLS || (cloned && path == CODE) {
+                return Err(refuse("mount path", path));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses an empty name of something that a volume is made from.
+    fn needed(&self, value: &str, missing: &'static str) -> Result<(), PodError> {
+        if !value.is_empty() {
+            return Ok(());
+        }
+        let (name, job) = (self.prowjob.name().to_owned(), self.prowjob.spec.job.clone());
+        Err(PodError::Incomplete { name, job, missing })
+    }
+
     /// The primary refs, then the extra ones; none if cloning is off.
     fn cloned_refs(&self) -> Vec<&Refs> {
         if self.config.skip_cloning == Some(true) {
@@ -146,7 +187,7 @@ impl Decorator<'_> {
         Ok(EnvVar { name: name.to_owned(), value: Some(json), value_from: None })
     }
 
-    fn storage(&self, spec: &PodSpec, options: &PodOptions) -> Result<Storage, PodError> {
+    fn storage(&self, names: &mut VolumeNames, options: &PodOptions) -> Result<Storage, PodError> {
         let mut out = Storage {
             options: GcsUploadOptions {
                 gcs: self.config.gcs_configuration.clone().unwrap_or_default(),
@@ -158,8 +199,9 @@ impl Decorator<'_> {
         };
         if let Some(directory) = &options.local_output {
             LOCAL_OUTPUT.clone_into(&mut out.options.gcs.local_output_dir);
-            out.volumes.push(host_path("output", directory, None));
-            out.directory_mount = Some(mount("output", LOCAL_OUTPUT));
+            let name = names.take("output");
+            out.volumes.push(host_path(&name, directory, None));
+            out.directory_mount = Some(mount(&name, LOCAL_OUTPUT));
             return Ok(out);
         }
         for (secret, volume, path, file) in [
@@ -177,8 +219,9 @@ impl Decorator<'_> {
             ),
         ] {
             if let Some(secret) = secret.as_deref().filter(|name| !name.is_empty()) {
-                out.volumes.push(secret_volume(volume, secret, None, None));
-                out.credential_mounts.push(mount(volume, path));
+                let volume = names.take(volume);
+                out.volumes.push(secret_volume(&volume, secret, None, None));
+                out.credential_mounts.push(mount(&volume, path));
                 *file = format!("{path}/service-account.json");
             }
         }
@@ -191,14 +234,18 @@ impl Decorator<'_> {
             {
                 return Err(PodError::Bucket { bucket });
             }
-            let name = free_name(spec.volumes.iter().flatten(), "bucket");
+            let name = names.take("bucket");
             out.volumes.push(host_path(&name, directory, Some("DirectoryOrCreate")));
             out.directory_mount = Some(mount(&name, directory));
         }
         Ok(out)
     }
 
-    fn clonerefs(&self, refs: &[&Refs], spec: &PodSpec) -> Result<(Container, Vec<Volume>), PodError> {
+    fn clonerefs(
+        &self,
+        refs: &[&Refs],
+        names: &mut VolumeNames,
+    ) -> Result<(Container, Vec<Volume>), PodError> {
         let config = self.config;
         let mut volumes = Vec::new();
         let mut mounts = vec![mount("logs", LOGS), mount("code", CODE)];
@@ -216,8 +263,13 @@ impl Decorator<'_> {
         if options.github_api_endpoints.is_empty() {
             options.github_api_endpoints.push(GITHUB_API.to_owned());
         }
-        for secret in &config.ssh_key_secrets {
-            let (volume, path) = (format!("ssh-keys-{secret}"), format!("/secrets/ssh/{secret}"));
+        for (at, secret) in config.ssh_key_secrets.iter().enumerate() {
+            if config.ssh_key_secrets[..at].contains(secret) {
+                continue; // A key that is named twice is one key; mounting it twice would be refused.
+            }
+            self.needed(secret, "ssh_key_secrets[]")?;
+            let volume = names.take(&format!("ssh-keys-{secret}"));
+            let path = format!("/secrets/ssh/{secret}");
             volumes.push(secret_volume(&volume, secret, Some(0o400), None));
             mounts.push(read_only(&volume, &path));
             options.key_files.push(path);
@@ -225,25 +277,32 @@ impl Decorator<'_> {
         let mut key_of = |secret: &SecretKey, path: &str| {
             let file = format!("./{}", secret.key);
             // One Secret may hold both keys: the second volume needs a name of its own.
-            let volume = free_name(spec.volumes.iter().flatten().chain(&volumes), &secret.name);
+            let volume = names.take(&secret.name);
             volumes.push(secret_volume(&volume, &secret.name, None, Some((&secret.key, &file))));
             mounts.push(read_only(&volume, path));
             format!("{path}/{}", secret.key)
         };
         if let Some(secret) = &config.oauth_token_secret {
+            self.needed(&secret.name, "oauth_token_secret.name")?;
+            self.needed(&secret.key, "oauth_token_secret.key")?;
             options.oauth_token_file = key_of(secret, "/secrets/oauth");
         }
         if let Some(secret) = &config.github_app_private_key_secret {
+            self.needed(&secret.name, "github_app_private_key_secret.name")?;
+            self.needed(&secret.key, "github_app_private_key_secret.key")?;
             options.github_app_private_key_file = key_of(secret, "/secrets/github-app");
         }
-        volumes.push(empty_dir("clonerefs-tmp"));
-        mounts.push(mount("clonerefs-tmp", "/tmp"));
+        let temporary = names.take("clonerefs-tmp");
+        volumes.push(empty_dir(&temporary));
+        mounts.push(mount(&temporary, "/tmp"));
         let mut args = None;
         if let Some(cookiefile) = config.cookiefile_secret.as_deref().filter(|name| !name.is_empty()) {
             let (secret, key) = cookiefile.split_once('/').unwrap_or((cookiefile, cookiefile));
             let key = key.rsplit('/').next().unwrap_or(key);
-            volumes.push(secret_volume("cookiefile", secret, Some(0o400), None));
-            mounts.push(read_only("cookiefile", "/secrets/cookiefile"));
+            self.needed(secret, "cookiefile_secret (a name before the slash)")?;
+            let volume = names.take("cookiefile");
+            volumes.push(secret_volume(&volume, secret, Some(0o400), None));
+            mounts.push(read_only(&volume, "/secrets/cookiefile"));
             options.cookie_path = format!("/secrets/cookiefile/{key}");
             args = Some(vec![format!("--cookiefile={}", options.cookie_path)]);
         }
@@ -366,45 +425,31 @@ impl Decorator<'_> {
 
     /// The mounts of Secrets that the job's containers have, so that the sidecar can censor them: each path once,
     /// because a container may not mount two things at one path.
-    fn secret_mounts(&self, spec: &PodSpec) -> Vec<VolumeMount> {
+    fn secret_mounts(&self, spec: &PodSpec, storage: &Storage) -> Vec<VolumeMount> {
         if self.config.censor_secrets != Some(true) {
             return Vec::new();
         }
         let secrets: BTreeSet<&str> =
             spec.volumes.iter().flatten().filter(|v| v.secret.is_some()).map(|v| v.name.as_str()).collect();
+        let own = storage.credential_mounts.iter().chain(&storage.directory_mount);
+        let mut taken: BTreeSet<String> = own.map(|m| m.mount_path.clone()).collect();
+        taken.insert(LOGS.to_owned());
         let mut out: Vec<VolumeMount> = Vec::new();
         for mount in spec.containers.iter().flat_map(|c| c.volume_mounts.iter().flatten()) {
+            let same = |other: &VolumeMount| other.name == mount.name && other.sub_path == mount.sub_path;
             if !secrets.contains(mount.name.as_str()) {
                 continue;
             }
-            let same = |other: &VolumeMount| other.name == mount.name && other.sub_path == mount.sub_path;
-            match out.iter().find(|other| other.mount_path == mount.mount_path) {
-                None => out.push(mount.clone()),
-                Some(other) if same(other) => {}
-                // Two containers have different Secrets at one path: the second is censored all the same.
-                Some(_) if out.iter().any(same) => {}
-                Some(_) => out.push(VolumeMount {
-                    mount_path: format!("/secrets/censor-{}", out.len()),
-                    ..mount.clone()
-                }),
+            if taken.insert(mount.mount_path.clone()) {
+                out.push(mount.clone());
+            } else if !out.iter().any(same) {
+                // Another Secret is at that path in the sidecar: this one is censored all the same.
+                let paths = (out.len()..).map(|n| format!("/secrets/censor-{n}"));
+                let free = paths.into_iter().find(|path| taken.insert(path.clone()));
+                out.push(VolumeMount { mount_path: free.unwrap_or_default(), ..mount.clone() });
             }
         }
         out
-    }
-
-    fn default_memory(&self, container: &mut Container) {
-        let request = |c: &Container| {
-            c.resources.as_ref().and_then(|r| r.requests.as_ref()).and_then(|r| r.get("memory")).cloned()
-        };
-        if let (Some(default), None) = (&self.config.default_memory_request, request(container)) {
-            let resources = container.resources.get_or_insert_default();
-            set(&mut resources.requests, default.clone());
-        }
-        if let (Some(true), Some(request)) = (self.config.set_limit_equals_memory_request, request(container))
-        {
-            let resources = container.resources.get_or_insert_default();
-            set(&mut resources.limits, request);
-        }
     }
 
     fn pod_settings(&self, spec: &mut PodSpec) {
@@ -432,10 +477,6 @@ impl Decorator<'_> {
     }
 }
 
-fn set(map: &mut Option<std::collections::BTreeMap<String, Quantity>>, memory: Quantity) {
-    map.get_or_insert_default().insert("memory".to_owned(), memory);
-}
-
 /// Where the job's containers start: the first clone with `workdir`, else the first clone.
 fn working_dir(refs: &[&Refs]) -> String {
     let chosen = refs.iter().find(|r| r.workdir).or_else(|| refs.first());
@@ -446,48 +487,4 @@ fn working_dir(refs: &[&Refs]) -> String {
         out.push_str(segment);
     }
     out
-}
-
-/// `wanted`, or `wanted-2`, … if there is a volume of that name already.
-fn free_name<'a>(volumes: impl Iterator<Item = &'a Volume> + Clone, wanted: &str) -> String {
-    let taken = |name: &str| volumes.clone().any(|v| v.name == name);
-    let mut name = wanted.to_owned();
-    let mut n = 1;
-    while taken(&name) {
-        n += 1;
-        name = format!("{wanted}-{n}");
-    }
-    name
-}
-
-fn mount(volume: &str, path: &str) -> VolumeMount {
-    VolumeMount { name: volume.to_owned(), mount_path: path.to_owned(), ..VolumeMount::default() }
-}
-
-fn read_only(volume: &str, path: &str) -> VolumeMount {
-    VolumeMount { read_only: Some(true), ..mount(volume, path) }
-}
-
-fn empty_dir(name: &str) -> Volume {
-    Volume { name: name.to_owned(), empty_dir: Some(EmptyDirVolumeSource::default()), ..Volume::default() }
-}
-
-fn host_path(name: &str, path: &str, kind: Option<&str>) -> Volume {
-    let source = HostPathVolumeSource { path: path.to_owned(), type_: kind.map(str::to_owned) };
-    Volume { name: name.to_owned(), host_path: Some(source), ..Volume::default() }
-}
-
-fn secret_volume(name: &str, secret: &str, mode: Option<i32>, item: Option<(&str, &str)>) -> Volume {
-    Volume {
-        name: name.to_owned(),
-        secret: Some(SecretVolumeSource {
-            secret_name: Some(secret.to_owned()),
-            default_mode: mode,
-            items: item.map(|(key, path)| {
-                vec![KeyToPath { key: key.to_owned(), path: path.to_owned(), ..KeyToPath::default() }]
-            }),
-            ..SecretVolumeSource::default()
-        }),
-        ..Volume::default()
-    }
 }

@@ -31,6 +31,12 @@
 //!   out; titles and head branches are cut to [`build::MAX_TEXT`].
 //! * Names that would make results climb out of their directory are refused ([`paths::PathError`]).
 //! * A `file:///dir` bucket is mounted into initupload and sidecar as a hostPath volume ([`pod`]).
+//! * A Secret whose name is no volume name (dots, too long) gets a volume with a valid name made from it
+//!   (`ssh-keys-bot.key` becomes `ssh-keys-bot-key-` and a hash); upstream's name is kept whenever it is valid and
+//!   free. An SSH key that is named twice is mounted once. Names that decoration needs are refused with a reason
+//!   ([`pod::PodError::Reserved`]) instead of by the API server.
+//! * `default_memory_request` is cut to the container's memory limit: upstream makes a Pod that is refused.
+//! * A Secret mounted where the sidecar has something of its own is mounted elsewhere in the sidecar for censoring.
 //! * A Secret mounted by several containers is mounted once into the censoring sidecar, and one Secret with both an
 //!   OAuth token and an App's key gets two volumes: upstream's Pod would be refused.
 
@@ -42,11 +48,13 @@ pub mod env;
 pub mod explain;
 pub mod gojson;
 pub mod labels;
+mod memory;
 pub mod names;
 pub mod paths;
 pub mod pod;
 pub mod select;
 pub mod url;
+mod volumes;
 
 #[cfg(test)]
 mod golden;

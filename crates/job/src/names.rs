@@ -36,6 +36,13 @@ pub fn periodic_name(job: &str, run: &str) -> String {
     name(&["clock", JobType::Periodic.as_str(), job, run])
 }
 
+/// Eight hexadecimal digits that follow from `text`, for names that have to be told apart.
+pub(crate) fn short_hash(text: &str) -> String {
+    let mut digits = name(&["text", text]);
+    digits.truncate(8);
+    digits
+}
+
 fn name(parts: &[&str]) -> String {
     let mut bytes = Vec::new();
     for part in parts {

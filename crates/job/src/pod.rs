@@ -45,6 +45,21 @@ pub enum PodError {
         /// Path of the key.
         missing: &'static str,
     },
+    /// The job uses a name that decoration needs.
+    #[error(
+        "ProwJob {name} (job {job}) cannot be decorated: its pod_spec has a {what} {value:?}, which decoration adds \
+         itself; rename it"
+    )]
+    Reserved {
+        /// ProwJob.
+        name: String,
+        /// Job.
+        job: String,
+        /// Kind of name.
+        what: &'static str,
+        /// The name.
+        value: String,
+    },
     /// A `file://` bucket is not a directory of the node.
     #[error("bucket {bucket:?} is not a directory: write it as file:///absolute/path, without \"..\"")]
     Bucket {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::paths::split_bucket;
 use k8s_openapi::api::core::v1::{EnvVar, Volume, VolumeMount};
-use prow_api::decoration::DecorationConfig;
+use prow_api::decoration::{DecorationConfig, SecretKey};
 use prow_api::refs::Refs;
 use serde_json::{Value, json};
 
@@ -264,6 +264,65 @@ fn one_secret_may_hold_both_keys() {
 }
 
 #[test]
+fn names_of_secrets_need_not_be_names_of_volumes() {
+    let spec = made(&job(
+        json!({"volumes": [{"name": "cookiefile", "emptyDir": {}}]}),
+        json!({
+            "ssh_key_secrets": ["bot.key", "bot-key", "bot.key"], "cookiefile_secret": "cookies",
+            "oauth_token_secret": {"name": "logs", "key": "token"},
+        }),
+    ));
+    let names = volume_names(&spec.volumes);
+    assert!(names[3].starts_with("ssh-keys-bot-key-"), "{names:?}");
+    assert_eq!([names[4], names[5], names[7]], ["ssh-keys-bot-key", "logs-2", "cookiefile-2"]);
+    let keys = options(&spec, "clonerefs", "CLONEREFS_OPTIONS")["key_files"].clone();
+    assert_eq!(keys, json!(["/secrets/ssh/bot.key", "/secrets/ssh/bot-key"]), "each once, by its own name");
+    let of =
+        |name: &str| spec.volumes.iter().flatten().find(|v| v.name == name).unwrap().secret.clone().unwrap();
+    assert_eq!(of(names[3]).secret_name.as_deref(), Some("bot.key"));
+    assert_eq!(of("logs-2").secret_name.as_deref(), Some("logs"));
+}
+
+#[test]
+fn what_decoration_needs_is_refused_to_the_job() {
+    for (pod_spec, what) in [
+        (json!({"volumes": [{"name": "tools", "emptyDir": {}}]}), "volume \"tools\""),
+        (json!({"volumes": [{"name": "code", "emptyDir": {}}]}), "volume \"code\""),
+        (json!({"containers": [{"name": "a"}, {"name": "sidecar"}]}), "container \"sidecar\""),
+        (json!({"initContainers": [{"name": "initupload"}]}), "container \"initupload\""),
+        (
+            json!({"containers": [{"name": "", "volumeMounts": [{"name": "x", "mountPath": "/logs"}]}]}),
+            "mount path \"/logs\"",
+        ),
+    ] {
+        let error = pod(&job(pod_spec.clone(), json!({})), "17", &PodOptions::default()).unwrap_err();
+        assert!(matches!(error, PodError::Reserved { .. }) && error.to_string().contains(what), "{error}");
+        let mut undecorated = job(pod_spec, json!({}));
+        undecorated.spec.decoration_config = None;
+        assert!(pod(&undecorated, "17", &PodOptions::default()).is_ok(), "{what}");
+    }
+    let uncloned = job(json!({"volumes": [{"name": "code", "emptyDir": {}}]}), json!({"skip_cloning": true}));
+    assert_eq!(volume_names(&made(&uncloned).volumes), ["code", "logs", "tools"]);
+}
+
+#[test]
+fn the_sidecars_own_paths_stay_its_own() {
+    let spec = made(&job(
+        json!({
+            "volumes": [{"name": "s", "secret": {"secretName": "s"}}, {"name": "t", "secret": {"secretName": "t"}}],
+            "containers": [{"name": "", "volumeMounts": [
+                {"name": "s", "mountPath": "/secrets/gcs"}, {"name": "t", "mountPath": "/secrets/censor-0"}
+            ]}],
+        }),
+        json!({"censor_secrets": true, "gcs_credentials_secret": "gcs"}),
+    ));
+    assert_eq!(
+        mounts(container(&spec, "sidecar")),
+        ["logs:/logs", "gcs-credentials:/secrets/gcs", "s:/secrets/censor-0", "t:/secrets/censor-1"]
+    );
+}
+
+#[test]
 fn empty_names_of_secrets_mean_none() {
     let spec = made(&job(json!({}), json!({"gcs_credentials_secret": "", "cookiefile_secret": ""})));
     assert_eq!(volume_names(&spec.volumes), ["logs", "tools", "clonerefs-tmp", "code"]);
@@ -424,6 +483,11 @@ fn what_cannot_run_is_said() {
         with(&|_, c| c.utility_images.as_mut().unwrap().sidecar.clear()).contains("utility_images.sidecar")
     );
     assert!(with(&|_, c| c.gcs_configuration = None).contains("gcs_configuration is not set"));
+    assert!(with(&|_, c| c.ssh_key_secrets = vec![String::new()]).contains("ssh_key_secrets[] is not set"));
+    assert!(
+        with(&|_, c| c.oauth_token_secret = Some(SecretKey::default())).contains("oauth_token_secret.name")
+    );
+    assert!(with(&|_, c| c.cookiefile_secret = Some("/key".into())).contains("cookiefile_secret"));
 }
 
 #[test]
