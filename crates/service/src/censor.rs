@@ -1,7 +1,7 @@
 //! The censor that logs pass (invariant 8): every secret that this process has loaded is registered here and
 //! replaced in what goes out.
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use base64::Engine as _;
 use parking_lot::RwLock;
 use prow_api::Secret;
@@ -51,6 +51,8 @@ impl Censor {
             // Longest match first, so that no tail of a longer secret is left standing.
             state.automaton = AhoCorasick::builder()
                 .match_kind(MatchKind::LeftmostLongest)
+                // A DFA, which few patterns would get, takes kilobytes for each byte of a long secret.
+                .kind(Some(AhoCorasickKind::ContiguousNFA))
                 .build(&state.values)
                 .map(Arc::new)
                 .map_err(|error| {

@@ -20,12 +20,12 @@ pub enum Format {
     Text,
 }
 
-/// Starts logging to standard error. `level` is a filter such as `info` or `prow_plank=debug`; RUST_LOG
-/// overrides it. Without a format: text on a terminal, JSON otherwise. A second call changes nothing.
+/// Starts logging to standard error. `level` is a word such as `info` or `debug`, or a filter such as
+/// `prow_plank=debug`; RUST_LOG overrides it. Without a format: text on a terminal, JSON otherwise. A second call changes nothing.
 pub fn init(level: &str, format: Option<Format>) {
     let format = format.unwrap_or(if std::io::stderr().is_terminal() { Format::Text } else { Format::Json });
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .or_else(|_| tracing_subscriber::EnvFilter::try_new(level))
+        .or_else(|_| tracing_subscriber::EnvFilter::try_new(filter_of(level)))
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -34,6 +34,22 @@ pub fn init(level: &str, format: Option<Format>) {
         .finish();
     // Already set: a test or an embedding program chose its own; theirs stays.
     let _ = tracing::subscriber::set_global_default(subscriber);
+}
+
+/// The filter for a level as Prow's users write it (prow-config §4.1). It is about what Prow says: the libraries below
+/// it are heard from `warn` on.
+fn filter_of(level: &str) -> String {
+    let ours = match level.to_ascii_lowercase().as_str() {
+        "panic" | "fatal" | "error" => "error",
+        "warn" | "warning" => "warn",
+        "info" => "info",
+        "debug" => "debug",
+        "trace" => "trace",
+        _ => return level.to_owned(),
+    };
+    let others = if ours == "error" { "error" } else { "warn" };
+    // Prefix of the targets of all our crates.
+    format!("{others},prow={ours}")
 }
 
 struct Lines {
@@ -150,6 +166,19 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_level_is_about_what_prow_says() {
+        for (level, filter) in [
+            ("info", "warn,prow=info"),
+            ("Debug", "warn,prow=debug"),
+            ("fatal", "error,prow=error"),
+            ("warning", "warn,prow=warn"),
+            ("prow_plank=trace,hyper=debug", "prow_plank=trace,hyper=debug"),
+        ] {
+            assert_eq!(filter_of(level), filter);
+        }
+    }
 
     #[test]
     fn lines_have_the_keys_that_users_filter_by() {
