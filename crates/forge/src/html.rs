@@ -26,7 +26,8 @@ fn page(title: &str, body: &Markup) -> Response {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width";
                 title { (title) }
-                style { (STYLE) }
+                // A style element's text is raw: escaped, its `>` would be no selector.
+                style { (maud::PreEscaped(STYLE)) }
             }
             body { (body) }
         }

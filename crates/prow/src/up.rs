@@ -51,20 +51,20 @@ pub struct Args {
     /// File with the webhook secret: a token, or a map of organisations and repositories to tokens
     #[arg(long, value_name = "FILE")]
     hmac_secret_file: PathBuf,
-    /// Where state is kept: ProwJobs, journal, Pods, results that have no bucket elsewhere
+    /// Where state is kept: ProwJobs, webhook journal, Pods, credentials of the API server
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
     /// Address to listen on for webhooks and Deck; the API server always stays on the loopback address
     #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     address: IpAddr,
     /// Port for webhooks; 0 takes any free one
-    #[arg(long, default_value_t = 8888)]
+    #[arg(long, value_name = "PORT", default_value_t = 8888)]
     port: u16,
     /// Port for Deck; 0 takes any free one
-    #[arg(long, default_value_t = 8080)]
+    #[arg(long, value_name = "PORT", default_value_t = 8080)]
     deck_port: u16,
     /// Port for the embedded API server, loopback only; 0 takes any free one
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
     apiserver_port: u16,
     #[command(flatten)]
     pods: world::PodArgs,
