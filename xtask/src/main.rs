@@ -1,14 +1,17 @@
 //! Chores of this repository. `cargo xtask golden` writes what we make of a configuration, one gzipped file of JSON
 //! lines per kind of record, to be compared with what the reference implementation makes of it.
 
+mod records;
+
 use clap::{Parser, Subcommand};
 use flate2::Compression;
+use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use prow_config::golden::{config_record, job_records, plugin_records};
 use prow_config::{LoadOptions, load};
 use serde_json::Value;
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -22,7 +25,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Chore {
-    /// Write config, jobs and (with --plugin-config) plugins records of a configuration
+    /// Write config, jobs, pods, triggers, branch_protection and (with --plugin-config) plugins records of a
+    /// configuration
     Golden {
         /// Prow's config.yaml
         #[arg(long, value_name = "FILE")]
@@ -33,6 +37,10 @@ enum Chore {
         /// Prow's plugins.yaml
         #[arg(long, value_name = "FILE")]
         plugin_config: Option<PathBuf>,
+        /// Directory of records whose questions are asked again: which runs pods has, and what triggers asks.
+        /// Without it every job runs once, every presubmit as a batch too, and triggers asks questions of its own
+        #[arg(long, value_name = "DIR")]
+        like: Option<PathBuf>,
         /// Where the records go; made if missing
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
@@ -40,8 +48,8 @@ enum Chore {
 }
 
 fn main() -> ExitCode {
-    let Chore::Golden { config_path, job_config_path, plugin_config, out } = Cli::parse().chore;
-    match golden(config_path, job_config_path, plugin_config, &out) {
+    let Chore::Golden { config_path, job_config_path, plugin_config, like, out } = Cli::parse().chore;
+    match golden(config_path, job_config_path, plugin_config, like.as_deref(), &out) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("xtask golden: {error}");
@@ -54,6 +62,7 @@ fn golden(
     config_path: PathBuf,
     job_config_path: Option<PathBuf>,
     plugin_config: Option<PathBuf>,
+    like: Option<&Path>,
     out: &Path,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let with_plugins = plugin_config.is_some();
@@ -62,10 +71,32 @@ fn golden(
     std::fs::create_dir_all(out)?;
     write(out, "config", std::iter::once(config_record(&snapshot.prow)))?;
     write(out, "jobs", job_records(&snapshot.jobs))?;
+    let (runs, questions) = match like {
+        Some(dir) => (records::runs_like(&read(dir, "pods")?), read(dir, "triggers")?),
+        None => (records::all_runs(&snapshot), records::questions(&snapshot)),
+    };
+    write(out, "pods", records::pods(&snapshot, &runs)?.into_iter())?;
+    write(out, "triggers", records::triggers(&snapshot, questions)?.into_iter())?;
+    write(out, "branch_protection", records::branch_protection(&snapshot))?;
     if with_plugins {
         write(out, "plugins", plugin_records(&snapshot.plugins, &snapshot.jobs).into_iter())?;
     }
     Ok(())
+}
+
+/// Records of one kind, packed or not.
+fn read(dir: &Path, kind: &str) -> Result<Vec<Value>, Box<dyn std::error::Error>> {
+    let packed = dir.join(format!("{kind}.jsonl.gz"));
+    let text = if packed.exists() {
+        let mut text = String::new();
+        MultiGzDecoder::new(File::open(&packed)?).read_to_string(&mut text)?;
+        text
+    } else {
+        let plain = dir.join(format!("{kind}.jsonl"));
+        std::fs::read_to_string(&plain).map_err(|e| format!("cannot read {}[.gz]: {e}", plain.display()))?
+    };
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    Ok(lines.map(serde_json::from_str).collect::<Result<_, _>>()?)
 }
 
 fn write(

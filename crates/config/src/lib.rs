@@ -33,6 +33,7 @@ mod snapshot;
 mod templatedata;
 mod validate;
 mod walk;
+pub mod yaml;
 
 pub use agent::{Agent, Handle};
 pub use cron::Schedule;

@@ -3,7 +3,6 @@
 use crate::select::{Decision, Filter, Rule};
 use prow_config::jobs::{JobBase, Postsubmit, Presubmit};
 use serde::Serialize;
-use std::fmt::Write;
 
 /// One job's decision, ready for a table or JSON.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -96,15 +95,21 @@ pub fn table(explanations: &[Explanation]) -> String {
         };
         let place = if e.line == 0 { e.file.clone() } else { format!("{}:{}", e.file, e.line) };
         let line = format!("{runs:<4}  {:<jobs$}  {place:<files$}  {}", e.job, e.because);
-        for c in line.trim_end().chars() {
-            if c.is_control() || is_direction_mark(c) {
-                // Writing to a String cannot fail.
-                let _ = write!(out, "{}", c.escape_default());
-            } else {
-                out.push(c);
-            }
-        }
+        out.push_str(&printable(line.trim_end()));
         out.push('\n');
+    }
+    out
+}
+
+/// `text` with control characters and those that turn its direction escaped, fit for a terminal.
+pub fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() || is_direction_mark(c) {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
     }
     out
 }

@@ -1,6 +1,6 @@
 //! Commands and flags.
 
-use crate::{demo, up};
+use crate::{demo, jobs, mkpj, mkpod, up, why};
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -24,6 +24,14 @@ enum Command {
     Demo(demo::Args),
     /// Run a whole Prow on this machine against GitHub
     Up(Box<up::Args>),
+    /// Say which jobs an event or a comment starts, which not, and the rule, file and line that decided
+    Why(Box<why::Args>),
+    /// Print a configured job's ProwJob, or run it and watch it
+    Mkpj(Box<mkpj::Args>),
+    /// Print the Pod of a ProwJob
+    Mkpod(mkpod::Args),
+    /// Look at the configuration
+    Config(jobs::Args),
 }
 
 /// Parses and runs.
@@ -48,6 +56,10 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         match cli.command {
             Command::Demo(args) => demo::main(args).await,
             Command::Up(args) => up::main(*args).await.map(|()| ExitCode::SUCCESS),
+            Command::Why(args) => why::main(*args).await.map(|()| ExitCode::SUCCESS),
+            Command::Mkpj(args) => mkpj::main(*args).await,
+            Command::Mkpod(args) => mkpod::main(&args).map(|()| ExitCode::SUCCESS),
+            Command::Config(args) => jobs::main(&args).map(|()| ExitCode::SUCCESS),
         }
     });
     // Blocking tasks that still read a file must not hold up the end.

@@ -3,8 +3,13 @@
 mod cli;
 mod datadir;
 mod demo;
+mod flags;
+mod jobs;
+mod mkpj;
+mod mkpod;
 mod ports;
 mod up;
+mod why;
 mod world;
 
 use std::ffi::OsString;
