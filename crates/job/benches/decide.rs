@@ -1,13 +1,16 @@
 //! What deciding costs (issue bounds: selection for one pull request of a large repository ≤ 1 ms, ProwJob and Pod
-//! ≤ 50 µs each). Prints medians beside the bounds; run with `cargo bench -p prow-job`.
+//! ≤ 50 µs each). Prints medians beside the bounds; run with `cargo bench -p prow-job`. With kubernetes' configuration
+//! beside the checkout these are its presubmits, else generated ones.
 
 use prow_config::goregex::GoRegex;
 use prow_config::jobs::{ChangeMatcher, JobBase, Presubmit};
+use prow_config::{LoadOptions, load};
 use prow_job::build::{PullRequest, new_prowjob, presubmit, presubmit_labels, pull_request_refs};
 use prow_job::names::prowjob_name;
 use prow_job::pod::{PodOptions, pod};
 use prow_job::select::{Ask, select};
 use std::hint::black_box;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +18,7 @@ use std::time::{Duration, Instant};
 const JOBS: usize = 600;
 const ROUNDS: usize = 201;
 
-fn jobs() -> Vec<Presubmit> {
+fn generated() -> Vec<Presubmit> {
     let decoration = serde_json::json!({
         "timeout": "2h", "grace_period": "15m",
         "utility_images": {"clonerefs": "c:v1", "initupload": "i:v1", "entrypoint": "e:v1", "sidecar": "s:v1"},
@@ -65,6 +68,22 @@ fn jobs() -> Vec<Presubmit> {
         .collect()
 }
 
+/// kubernetes/kubernetes' presubmits as its configuration has them, or generated ones where that is not at hand.
+fn presubmits() -> (String, Vec<Presubmit>) {
+    let corpus: PathBuf = [env!("CARGO_MANIFEST_DIR"), "../../../shared/corpus/kubernetes"].iter().collect();
+    if !corpus.is_dir() {
+        return (format!("{JOBS} generated presubmits"), generated());
+    }
+    let options = LoadOptions {
+        config_path: corpus.join("config.yaml"),
+        job_config_path: Some(corpus.join("jobs")),
+        ..LoadOptions::default()
+    };
+    let snapshot = load(&options).expect("the corpus is valid");
+    let jobs = snapshot.presubmits_for("kubernetes/kubernetes").to_vec();
+    (format!("{} presubmits of kubernetes/kubernetes", jobs.len()), jobs)
+}
+
 fn median(mut work: impl FnMut()) -> Duration {
     let mut times: Vec<Duration> = (0..ROUNDS)
         .map(|_| {
@@ -77,24 +96,24 @@ fn median(mut work: impl FnMut()) -> Duration {
     times[ROUNDS / 2]
 }
 
-fn report(what: &str, took: Duration, bound: Duration) {
-    let ratio = took.as_secs_f64() / bound.as_secs_f64();
-    println!("{what:<46} {took:>10.1?}   bound {bound:>6.1?}   ratio {ratio:.2}");
+/// Medians of `work` for each of `items`, and prints their mean and their maximum.
+fn each<T>(what: &str, items: &[T], bound: Duration, mut work: impl FnMut(&T)) {
+    let times: Vec<Duration> = items.iter().map(|item| median(|| work(item))).collect();
+    let mean = times.iter().sum::<Duration>() / u32::try_from(times.len().max(1)).unwrap_or(u32::MAX);
+    report(&format!("{what}, mean of all"), mean, bound);
+    report(&format!("{what}, slowest"), times.into_iter().max().unwrap_or_default(), bound);
 }
 
-fn main() {
-    let jobs = jobs();
-    let files: Vec<String> = (0..30).map(|i| format!("pkg/scheduler/framework/plugins/file{i}.go")).collect();
-    let took = median(|| {
-        black_box(select(&jobs, "master", &Ask::all(), Some(&files)).expect("the files are there"));
-    });
-    report(&format!("select, {JOBS} presubmits, {} files", files.len()), took, Duration::from_millis(1));
+fn report(what: &str, took: Duration, bound: Duration) {
+    let ratio = took.as_secs_f64() / bound.as_secs_f64();
+    println!("{what:<52} {took:>10.1?}   bound {bound:>6.1?}   ratio {ratio:.2}");
+}
 
-    let job = &jobs[0];
-    let pr = PullRequest {
-        org: "o".into(),
-        repo: "r".into(),
-        repo_link: "https://github.com/o/r".into(),
+fn pull_request() -> PullRequest {
+    PullRequest {
+        org: "kubernetes".into(),
+        repo: "kubernetes".into(),
+        repo_link: "https://github.com/kubernetes/kubernetes".into(),
         base_ref: "master".into(),
         base_sha: "1".repeat(40),
         number: 12345,
@@ -103,22 +122,58 @@ fn main() {
         head_sha: "2".repeat(40),
         head_ref: "fix".into(),
         title: "Fix the thing".into(),
-        link: "https://github.com/o/r/pull/12345".into(),
+        link: "https://github.com/kubernetes/kubernetes/pull/12345".into(),
+    }
+}
+
+fn selection(jobs: &[Presubmit]) {
+    const BOUND: Duration = Duration::from_millis(1);
+    let files: Vec<String> = (0..30).map(|i| format!("pkg/scheduler/framework/plugins/file{i}.go")).collect();
+    let first = |ask: &Ask| {
+        let start = Instant::now();
+        black_box(select(jobs, "master", ask, Some(&files)).expect("the files are there"));
+        start.elapsed()
     };
-    let build = || {
+    let contexts = || jobs.iter().map(|job| job.context.clone());
+    let named = jobs.first().map(|job| job.rerun_command.clone()).unwrap_or_default();
+    for (what, ask) in [
+        ("select, a push to the pull request", Ask::all()),
+        ("select, /test all", Ask::comment("/test all", true)),
+        ("select, /test and a name", Ask::comment(&named, true)),
+        ("select, /retest", Ask::comment("/retest", true).with_contexts(contexts().take(5), contexts())),
+        ("select, a comment that is talk", Ask::comment(&"I like this very much. ".repeat(50), true)),
+    ] {
+        // A snapshot compiles a pattern when it is first asked: once a reload, not once an event.
+        let once = first(&ask);
+        let took = median(|| {
+            black_box(select(jobs, "master", &ask, Some(&files)).expect("the files are there"));
+        });
+        report(&format!("{what}, {} files", files.len()), took, BOUND);
+        println!("    the first of a snapshot, which compiles what is not compiled yet: {once:.1?}");
+    }
+}
+
+fn main() {
+    let (what, jobs) = presubmits();
+    println!("{what}; medians of {ROUNDS} runs");
+    selection(&jobs);
+
+    const GUID: &str = "b1f8f2d0-0000-11f0-8000-000000000000";
+    let bound = Duration::from_micros(50);
+    let pr = pull_request();
+    let build = |job: &Presubmit| {
         let spec = presubmit(job, pull_request_refs(&pr));
-        let name = prowjob_name("b1f8f2d0-0000-11f0-8000-000000000000", &spec);
-        let labels = presubmit_labels(job, "b1f8f2d0-0000-11f0-8000-000000000000", false);
-        new_prowjob(spec, &labels, &job.base.annotations, &name, "jobs", jiff::Timestamp::UNIX_EPOCH, false)
+        let name = prowjob_name(GUID, &spec);
+        let labels = presubmit_labels(job, GUID, false);
+        let now = jiff::Timestamp::UNIX_EPOCH;
+        new_prowjob(spec, &labels, &job.base.annotations, &name, "jobs", now, false)
     };
-    let took = median(|| {
-        black_box(build());
+    each("presubmit -> ProwJob", &jobs, bound, |job| {
+        black_box(build(job));
     });
-    report("presubmit -> ProwJob", took, Duration::from_micros(50));
-    let made = build();
+    let made: Vec<_> = jobs.iter().map(build).collect();
     let options = PodOptions::default();
-    let took = median(|| {
-        black_box(pod(&made, "1799999999999999999", &options).expect("a decorated job"));
+    each("ProwJob -> Pod", &made, bound, |made| {
+        black_box(pod(made, "1799999999999999999", &options).expect("a job that can run"));
     });
-    report("ProwJob -> Pod", took, Duration::from_micros(50));
 }
