@@ -20,17 +20,11 @@ inside a job's Pod and take their options from the environment (ENTRYPOINT_OPTIO
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Play a pull request's whole way on this machine: no Kubernetes, no Docker, no network
     Demo(demo::Args),
-    /// Run a whole Prow on this machine against GitHub
     Up(Box<up::Args>),
-    /// Say which jobs an event or a comment starts, which not, and the rule, file and line that decided
     Why(Box<why::Args>),
-    /// Print a configured job's ProwJob, or run it and watch it
     Mkpj(Box<mkpj::Args>),
-    /// Print the Pod of a ProwJob
     Mkpod(mkpod::Args),
-    /// Look at the configuration
     Config(jobs::Args),
 }
 

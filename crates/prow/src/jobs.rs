@@ -6,6 +6,7 @@ use std::fmt::Write;
 
 /// Commands about the configuration.
 #[derive(Debug, ClapArgs)]
+#[command(about = "Look at the configuration")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -13,8 +14,8 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Print every job fully defaulted: one line of JSON each, {kind, repo, job}
     #[command(
+        about = "Print every job fully defaulted: one line of JSON each, {kind, repo, job}",
         long_about = "Print every job as it is after presets, defaults and decoration: one line of JSON each, \
 {kind, repo, job}, with the keys of the configuration file. Presubmits come first, then postsubmits, then periodics.",
         after_help = "Example:\n  prow config jobs --config-path config.yaml --job-config-path jobs/ | \

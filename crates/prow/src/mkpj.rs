@@ -24,7 +24,9 @@ use std::process::ExitCode;
 /// Flags of `prow mkpj`.
 #[derive(Debug, ClapArgs)]
 #[command(
-    long_about = "Print the ProwJob of a configured job: the first presubmit, postsubmit or periodic of that name. What \
+    about = "Print a configured job's ProwJob, or run it and watch it",
+    long_about = "Print the ProwJob of a configured job: the first presubmit, postsubmit or periodic of that name; where a \
+repository has one for each of its branches, that of the base branch. What \
 it needs and no flag says is asked for: the number of the pull request and the base branch of you, author and commits of \
 GitHub.\n\nWith --trigger-job it is not printed but created, and watched until it is complete.",
     after_help = "Examples:\n  prow mkpj --job unit --config-path config.yaml --job-config-path jobs/ --pull-number 5\n  \
@@ -86,16 +88,41 @@ impl Found<'_> {
             Found::Per(job) => &job.base,
         }
     }
+
+    /// Whether it is of the same kind and repository, and for `branch`.
+    fn stands_for(&self, first: &Found<'_>, branch: &str) -> bool {
+        match (self, first) {
+            (Found::Pre(repo, job), Found::Pre(same, _)) => repo == same && job.brancher.runs_on(branch),
+            (Found::Post(repo, job), Found::Post(same, _)) => repo == same && job.brancher.runs_on(branch),
+            _ => false,
+        }
+    }
 }
 
 /// Prints or runs the job.
 pub async fn main(args: Args) -> anyhow::Result<ExitCode> {
     logs::init("warn", Some(logs::Format::Text));
     let snapshot = args.config.load(None)?;
-    let found = find(&snapshot, &args.job)?;
+    let mut found = find(&snapshot, &args.job)?;
+    let refs = match &found[0] {
+        Found::Pre(repo, _) => refs(&args, repo, true).await?,
+        Found::Post(repo, _) => refs(&args, repo, false).await?,
+        Found::Per(_) => Refs::default(),
+    };
+    // A repository may have one job of a name for each of its branches.
+    let of_branch = found.iter().position(|job| job.stands_for(&found[0], &refs.base_ref)).unwrap_or(0);
+    let others = found.len() - 1;
+    let found = found.swap_remove(of_branch);
+    if others > 0 {
+        let (count, source) = (others + 1, &found.base().source);
+        eprintln!(
+            "prow mkpj: {count} jobs are called {:?}; this is the one of {}:{}",
+            args.job, source.file, source.line
+        );
+    }
     let spec = match &found {
-        Found::Pre(repo, job) => build::presubmit(job, refs(&args, repo, true).await?),
-        Found::Post(repo, job) => build::postsubmit(job, refs(&args, repo, false).await?),
+        Found::Pre(_, job) => build::presubmit(job, refs),
+        Found::Post(_, job) => build::postsubmit(job, refs),
         Found::Per(job) => build::periodic(job),
     };
     let job = prowjob(spec, found.base(), &snapshot, args.trigger_job);
@@ -114,32 +141,22 @@ fn prowjob(spec: ProwJobSpec, base: &JobBase, snapshot: &Snapshot, triggered: bo
     build::new_prowjob(spec, &base.labels, &base.annotations, &name, namespace, SystemClock.now(), scheduling)
 }
 
-/// The first job of that name; says when there are more.
-fn find<'s>(snapshot: &'s Snapshot, name: &str) -> anyhow::Result<Found<'s>> {
+/// The jobs of that name, at least one: presubmits, then postsubmits, then periodics.
+fn find<'s>(snapshot: &'s Snapshot, name: &str) -> anyhow::Result<Vec<Found<'s>>> {
     let jobs = &snapshot.jobs;
     let presubmits =
         jobs.presubmits.iter().flat_map(|(repo, list)| list.iter().map(move |job| Found::Pre(repo, job)));
     let postsubmits =
         jobs.postsubmits.iter().flat_map(|(repo, list)| list.iter().map(move |job| Found::Post(repo, job)));
     let all = presubmits.chain(postsubmits).chain(jobs.periodics.iter().map(Found::Per));
-    let mut of_name = all.filter(|job| job.base().name == name);
-    let Some(first) = of_name.next() else {
+    let found: Vec<_> = all.filter(|job| job.base().name == name).collect();
+    if found.is_empty() {
         bail!(
             "no job is called {name:?} in this configuration of {} jobs; prow config jobs lists them",
             jobs.len()
         );
-    };
-    let others = of_name.count();
-    if others > 0 {
-        let source = &first.base().source;
-        eprintln!(
-            "prow mkpj: {} jobs are called {name:?}; this is the one of {}:{}",
-            others + 1,
-            source.file,
-            source.line
-        );
     }
-    Ok(first)
+    Ok(found)
 }
 
 /// `org/repo`, where `org` may be a Gerrit host with its scheme.

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 /// Flags of `prow mkpod`.
 #[derive(Debug, ClapArgs)]
 #[command(
+    about = "Print the Pod of a ProwJob",
     long_about = "Print the Pod that plank would make of a ProwJob, to look at it or to create it by hand. It lacks the \
 label created-by-prow: sinker would delete a Pod with that label and no ProwJob.\n\n\
 With --local results are copied to a directory of the node instead of being uploaded, no credentials are mounted, and \

@@ -16,6 +16,7 @@ use url::Url;
 /// Flags of `prow up`.
 #[derive(Debug, ClapArgs)]
 #[command(
+    about = "Run a whole Prow on this machine against GitHub",
     long_about = "Run a whole Prow on this machine against GitHub: webhooks, plugins, jobs, reports and Deck in one \
 process, with an embedded API server and store. Jobs run as sandboxed processes of this machine.\n\n\
 Point a GitHub webhook (content type application/json, all events) at http://<this machine>:<port>/hook with the \

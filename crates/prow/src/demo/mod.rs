@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 /// Flags of `prow demo`.
 #[derive(Debug, ClapArgs)]
 #[command(
+    about = "Play a pull request's whole way on this machine: no Kubernetes, no Docker, no network",
     long_about = "Play a pull request's whole way on this machine: a forge with a real git repository, webhooks, jobs \
 in Pods, results, statuses and comments, Deck. One process, no Kubernetes, no Docker, no network beyond this machine.\n\n\
 It says what happens and where to look, and keeps serving until Ctrl-C, which ends every process it started. Started \

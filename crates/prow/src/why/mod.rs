@@ -20,6 +20,7 @@ use std::path::PathBuf;
 /// Flags of `prow why`.
 #[derive(Debug, ClapArgs)]
 #[command(
+    about = "Say which jobs an event or a comment starts, which not, and the rule, file and line that decided",
     long_about = "Say of every job of a repository whether an event or a comment starts it, and the rule, file and line \
 that decided.\n\nAsk about a pull request (--org, --repo, --pr), about an event (--event, a webhook's payload), or about \
 a pull request that does not exist yet (--org, --repo, --branch). --comment asks what a comment on it would start.\n\n\
