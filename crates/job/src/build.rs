@@ -37,12 +37,12 @@ pub struct PullRequest {
     pub link: String,
 }
 
-/// Longest title and head branch that reach a ProwJob, in bytes. GitHub allows 256 characters; a longer text is cut,
-/// because it would be copied into several variables of every container, and those have limits.
+/// Longest title, head branch and author's login that reach a ProwJob, in bytes. GitHub allows 256 characters; a
+/// longer text is cut, because it would be copied into several variables of every container, and those have limits.
 pub const MAX_TEXT: usize = 1024;
 
-/// The refs of a pull request's jobs, with the links that Deck and the comments show. Title and head branch are cut
-/// to [`MAX_TEXT`].
+/// The refs of a pull request's jobs, with the links that Deck and the comments show. Title, head branch
+/// and author are cut to [`MAX_TEXT`].
 pub fn pull_request_refs(pr: &PullRequest) -> Refs {
     Refs {
         org: pr.org.clone(),
@@ -53,7 +53,7 @@ pub fn pull_request_refs(pr: &PullRequest) -> Refs {
         base_link: format!("{}/commit/{}", pr.repo_link, pr.base_sha),
         pulls: vec![Pull {
             number: pr.number,
-            author: pr.author.clone(),
+            author: cut(&pr.author),
             sha: pr.head_sha.clone(),
             title: cut(&pr.title),
             ref_: String::new(),

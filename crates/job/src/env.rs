@@ -70,7 +70,11 @@ fn source(refs: &Refs) -> (String, String) {
 ///
 /// Upstream writes such values as they are; this is a deliberate difference.
 pub fn literal(value: &str) -> String {
-    let mut out = String::with_capacity(value.len());
+    // Nearly all values are as they are, and JOB_SPEC is long.
+    if !value.bytes().any(|b| matches!(b, b'$' | 0)) {
+        return value.to_owned();
+    }
+    let mut out = String::with_capacity(value.len() + 8);
     let mut chars = value.chars().filter(|&c| c != '\0').peekable();
     while let Some(c) = chars.next() {
         out.push(c);

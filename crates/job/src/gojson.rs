@@ -23,6 +23,10 @@ impl Formatter for Go {
         out: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
+        // Nearly all texts have none of these; 0xE2 begins both separators.
+        if !fragment.bytes().any(|b| matches!(b, b'<' | b'>' | b'&' | 0xE2)) {
+            return self.0.write_string_fragment(out, fragment);
+        }
         let mut start = 0;
         for (at, c) in fragment.char_indices() {
             let escaped: &[u8] = match c {
@@ -49,6 +53,7 @@ mod tests {
     fn strings_are_escaped_as_go_does() {
         for (value, want) in [
             ("a<b>&c", r#""a\u003cb\u003e\u0026c""#),
+            ("é\u{2027}\u{2030}", "\"é\u{2027}\u{2030}\""),
             ("\u{2028}\u{2029}é", r#""\u2028\u2029é""#),
             ("\n\t\u{0}\u{1f}\u{7f}\"\\/", "\"\\n\\t\\u0000\\u001f\u{7f}\\\"\\\\/\""),
             ("", r#""""#),

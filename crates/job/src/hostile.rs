@@ -10,16 +10,17 @@ use crate::labels::{Map, is_valid_value};
 use crate::names::prowjob_name;
 use crate::paths::{JobPaths, root};
 use crate::pod::{PodOptions, pod};
-use crate::select::{Ask, Decision, select};
+use crate::select::{Ask, Decision, has_test_line, select, triggers};
 use crate::url::{UrlConfig, job_url};
 use k8s_openapi::api::core::v1::Pod;
 use proptest::prelude::*;
 use prow_api::decoration::DecorationConfig;
 use prow_api::jobspec::JobSpec;
-use prow_api::options::CloneRefsOptions;
+use prow_api::options::{CloneRefsOptions, EntrypointOptions};
 use prow_api::prowjob::ProwJob;
 use prow_config::goregex::GoRegex;
-use prow_config::jobs::{JobBase, Presubmit};
+use prow_config::jobs::{ChangeMatcher, JobBase, Presubmit};
+use prow_config::{GoTemplate, template_data};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -99,6 +100,10 @@ fn prowjob(pr: &PullRequest) -> ProwJob {
 
 /// What the kubelet makes of a variable's value when `TOKEN` is set: its rules, so that a test can undo `literal`.
 fn expanded(value: &str) -> String {
+    expanded_with(value, &BTreeMap::from([("TOKEN".to_owned(), "the secret".to_owned())]))
+}
+
+fn expanded_with(value: &str, env: &BTreeMap<String, String>) -> String {
     let mut out = String::new();
     let mut rest = value;
     while let Some(at) = rest.find('$') {
@@ -108,7 +113,7 @@ fn expanded(value: &str) -> String {
             out.push('$');
             rest = after;
         } else if let Some((name, after)) = rest.strip_prefix('(').and_then(|r| r.split_once(')')) {
-            out.push_str(&if name == "TOKEN" { "the secret".to_owned() } else { format!("$({name})") });
+            out.push_str(&env.get(name).cloned().unwrap_or_else(|| format!("$({name})")));
             rest = after;
         } else {
             out.push('$');
@@ -243,6 +248,58 @@ proptest! {
     }
 
     #[test]
+    fn arguments_stay_the_arguments_that_they_are(pr in pull_request()) {
+        let words = ["sh", "-c", "echo \"$1\"", "x", "--title=$(PULL_TITLE)!", "$$(PULL_TITLE)", "$(PULL_HEAD_REF)", "$(JOB_SPEC)"];
+        let mut made = prowjob(&pr);
+        made.spec.pod_spec.as_mut().unwrap().containers[0].command = Some(words.map(str::to_owned).to_vec());
+        let pod = pod(&made, "17", &PodOptions::default()).unwrap();
+        let spec = pod.spec.unwrap();
+        let test = &spec.containers[0];
+        // As the kubelet does: each variable's value is expanded with those before it.
+        let mut env = BTreeMap::new();
+        for var in test.env.iter().flatten() {
+            let value = expanded_with(var.value.as_deref().unwrap(), &env);
+            env.insert(var.name.clone(), value);
+        }
+        let options: EntrypointOptions = serde_json::from_str(&env["ENTRYPOINT_OPTIONS"]).unwrap();
+        let pull = &made.spec.refs.as_ref().unwrap().pulls[0];
+        let (title, head_ref) = (pull.title.replace('\0', ""), pull.head_ref.replace('\0', ""));
+        let want = [
+            "sh", "-c", "echo \"$1\"", "x", &format!("--title={title}!"), "$(PULL_TITLE)", &head_ref, &env["JOB_SPEC"],
+        ];
+        prop_assert_eq!(&options.wrapper.args[..], &want[..]);
+    }
+
+    #[test]
+    fn yaml_and_json_say_the_same(pr in pull_request()) {
+        let made = prowjob(&pr);
+        let text = serde_json::to_string_pretty(&made).unwrap();
+        let (again, odd) = prow_config::yaml::read::<ProwJob>("stdin", text.into_bytes()).unwrap();
+        prop_assert_eq!(again, made);
+        prop_assert!(odd.is_empty(), "{odd:?}");
+    }
+
+    #[test]
+    fn templates_are_not_evaluated_twice(pr in pull_request()) {
+        let template = GoTemplate::new("https://prow.example/{{.Spec.Refs.BaseRef}}/{{.Spec.Refs.Org}}").unwrap();
+        let rendered = template.render(&template_data(&prowjob(&pr))).unwrap();
+        prop_assert_eq!(rendered, format!("https://prow.example/{}/{}", pr.base_ref, pr.org));
+    }
+
+    #[test]
+    fn shortcuts_decide_as_the_pattern_does(body in hostile(), name in "[a-z.+_-]{1,5}", other in "[a-z.+_-]{1,5}") {
+        let job = Presubmit {
+            trigger: GoRegex::new(&format!(r"(?m)^/test( | .* ){name},?($|\s.*)")).unwrap_or_default(),
+            ..job()
+        };
+        for command in [&name, &other] {
+            for body in [body.clone(), format!("{body}/test {command}"), format!("{body}\n/test x {command}, y\n{body}")] {
+                prop_assert_eq!(triggers(&job, &body, has_test_line(&body)), job.trigger.is_match(&body), "{}", body);
+            }
+        }
+    }
+
+    #[test]
     fn comments_do_no_harm(body in hostile(), file in hostile(), branch in hostile()) {
         let jobs = [job()];
         let text = without_code_blocks(&body);
@@ -255,4 +312,86 @@ proptest! {
         let shown = table(&decisions.iter().map(Decision::explain).collect::<Vec<_>>());
         prop_assert_eq!(shown.lines().count(), 2);
     }
+}
+
+/// One by one what a stranger may write, in every place that a stranger may write to.
+#[test]
+fn a_table_of_hostile_pull_requests() {
+    // One variable's name and value may be this long on Linux; a longer one keeps the container from starting.
+    const MAX_VARIABLE: usize = 128 * 1024;
+    let long = |piece: &str| piece.repeat(100_000 / piece.len());
+    let texts = [
+        "line\nbreak\r\n".to_owned(),
+        "nul\0nul".to_owned(),
+        "right\u{202e}to\u{2066}left".to_owned(),
+        "{{.Spec.Job}}{{range .}}{{end}}${{ secrets.TOKEN }}".to_owned(),
+        "$(TOKEN)$$(TOKEN)`id`$(id);id|id&&id>/etc/passwd".to_owned(),
+        "\",\"args\":[\"evil\"],\"x\":\"".to_owned(),
+        "a: b\n- c\n---\n!!tag &anchor *alias".to_owned(),
+        "https://evil.example/?a=b#c\" onclick=\"x".to_owned(),
+        "../../../../etc/passwd".to_owned(),
+        "</script><script>alert(1)</script>".to_owned(),
+        long("a"),
+        long("\0"),
+        long("\""),
+        long("$("),
+        long("\u{1f980}"),
+        long("{{"),
+        long("/test all\n"),
+    ];
+    let plain = PullRequest {
+        org: "o".into(),
+        repo: "r".into(),
+        base_ref: "main".into(),
+        number: 5,
+        ..PullRequest::default()
+    };
+    let places: [(&str, fn(&mut PullRequest, String)); 3] = [
+        ("title", |pr, text| pr.title = text),
+        ("head branch", |pr, text| pr.head_ref = text),
+        ("author", |pr, text| pr.author = text),
+    ];
+    for (place, put) in places {
+        for text in &texts {
+            let mut pr = plain.clone();
+            put(&mut pr, text.clone());
+            let what = format!("{place} {:?}", text.chars().take(20).collect::<String>());
+            let made = prowjob(&pr);
+            let pod = pod(&made, "17", &PodOptions::default()).unwrap();
+            let spec = pod.spec.as_ref().unwrap();
+            for var in spec
+                .containers
+                .iter()
+                .chain(spec.init_containers.iter().flatten())
+                .flat_map(|c| c.env.iter().flatten())
+            {
+                let value = var.value.as_deref().unwrap();
+                assert!(value.len() < MAX_VARIABLE && !value.contains('\0'), "{what}: {}", var.name);
+            }
+            let labels = pod.metadata.labels.as_ref().unwrap();
+            assert!(labels.values().all(|value| is_valid_value(value)), "{what}");
+            // Neither name nor place depend on what a stranger writes.
+            let usual = prowjob(&plain);
+            assert_eq!(made.metadata.name, usual.metadata.name, "{what}");
+            assert_eq!(made.metadata.labels, usual.metadata.labels, "{what}");
+            let gcs = made.spec.decoration_config.as_ref().unwrap().gcs_configuration.clone().unwrap();
+            let paths = |made: &ProwJob| {
+                let spec = JobSpec { build_id: "17".into(), ..JobSpec::of(made) };
+                JobPaths::new(&spec, &gcs).unwrap()
+            };
+            assert_eq!(paths(&made), paths(&usual), "{what}");
+        }
+    }
+    for text in &texts {
+        // A comment, a changed file and a branch: decided about, without harm.
+        let jobs = [Presubmit { changes: changes("\\.go$"), ..job() }];
+        let files = [text.clone(), format!("{text}.go")];
+        let decisions = select(&jobs, text, &Ask::all(), Some(&files)).unwrap();
+        assert!(decisions[0].run && decisions[0].asked_by.is_some());
+        assert!(!select(&jobs, text, &Ask::comment(text, true), Some(&[])).unwrap()[0].run);
+    }
+}
+
+fn changes(pattern: &str) -> ChangeMatcher {
+    ChangeMatcher { run_if_changed: Some(GoRegex::new(pattern).unwrap()), ..ChangeMatcher::default() }
 }

@@ -28,7 +28,7 @@
 //! * A ProwJob's name follows from its event ([`names`]), so that a replayed event meets its own earlier work.
 //! * Values that a pull request can choose are written so that the kubelet expands nothing in them ([`env::literal`]),
 //!   and references to such values in a decorated job's arguments cannot break out of their argument. NUL is left
-//!   out; titles and head branches are cut to [`build::MAX_TEXT`].
+//!   out; titles, head branches and logins are cut to [`build::MAX_TEXT`].
 //! * Names that would make results climb out of their directory are refused ([`paths::PathError`]).
 //! * A `file:///dir` bucket is mounted into initupload and sidecar as a hostPath volume ([`pod`]).
 //! * A Secret whose name is no volume name (dots, too long) gets a volume with a valid name made from it
@@ -39,6 +39,21 @@
 //! * A Secret mounted where the sidecar has something of its own is mounted elsewhere in the sidecar for censoring.
 //! * A Secret mounted by several containers is mounted once into the censoring sidecar, and one Secret with both an
 //!   OAuth token and an App's key gets two volumes: upstream's Pod would be refused.
+//!
+//! # Limits
+//!
+//! What a stranger writes into a pull request may be of any length and hold anything. These are the bounds:
+//!
+//! * Title, head branch and login: [`build::MAX_TEXT`] bytes each; the rest is cut off. With them at their longest and
+//!   worst, every variable of the Pod stays below the 128 KiB that Linux allows.
+//! * Label values: 63 bytes of letters, digits and `-_.`; others are shortened or dropped ([`labels`]).
+//! * Comments and names of changed files are not cut. They are only searched, in time linear in their length, and go
+//!   nowhere but into [`select::Rule`]s, of which [`explain::printable`] shows control characters escaped.
+//! * Names of organisations, repositories, base branches and jobs are set by who owns them and are not cut; where they
+//!   would make a result's path unsafe, there is no path ([`paths::PathError`]).
+//! * `$(NAME)` in a job's own command is Kubernetes' syntax: the value becomes part of that one argument and no more.
+//!   A job that gives such an argument to a shell as code (`sh -c "echo $(PULL_TITLE)"`) runs what a stranger wrote;
+//!   use the variable (`"$PULL_TITLE"`) instead.
 
 pub mod build;
 pub mod buildid;

@@ -280,9 +280,23 @@ pub(crate) fn has_test_line(body: &str) -> bool {
 }
 
 /// Whether a job's trigger matches. A repository has hundreds of jobs, most with the default trigger, and most
-/// comments are talk: those are not searched once a job.
+/// comments are talk or name one of them: only those patterns that could match are compiled and asked.
 pub(crate) fn triggers(job: &Presubmit, body: &str, has_test: bool) -> bool {
-    (has_test || !job.trigger.as_str().starts_with("(?m)^/test")) && job.trigger.is_match(body)
+    let trigger = job.trigger.as_str();
+    if trigger.starts_with("(?m)^/test") && !has_test {
+        return false;
+    }
+    if default_trigger_name(trigger).is_some_and(|name| !body.contains(name)) {
+        return false;
+    }
+    job.trigger.is_match(body)
+}
+
+/// The name in a default trigger, if it means itself as a pattern.
+fn default_trigger_name(trigger: &str) -> Option<&str> {
+    let name = trigger.strip_prefix("(?m)^/test( | .* )")?.strip_suffix(r",?($|\s.*)")?;
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    name.bytes().all(plain).then_some(name)
 }
 
 #[derive(Clone, Copy)]
