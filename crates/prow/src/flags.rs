@@ -174,19 +174,84 @@ mod tests {
     fn yaml_is_sorted_and_keeps_texts_texts() {
         let value = json!({
             "b": ["yes", "1e3", "0x1", "null", "~", "12:30", "", " lead", "a: b", "# no", "true", "2001-01-01", "-"],
-            "a": {"z": 1, "y": [], "x": {}, "list": [{"k": 1, "j": "v"}]},
+            "a": {"z": 1, "w": [], "x": {}, "list": [{"k": 1, "j": "v"}]},
             "long": "word ".repeat(60).trim(),
             "lines": "one\ntwo\n",
             "json": "{\"type\":\"presubmit\",\"refs\":{\"title\":\"it's\"}}",
         });
         let text = Output::Yaml.text(&value).unwrap();
         assert!(
-            text.starts_with("a:\n  list:\n  - j: v\n    k: 1\n  x: {}\n  y: []\n  z: 1\nb:\n- "),
+            text.starts_with("a:\n  list:\n  - j: v\n    k: 1\n  w: []\n  x: {}\n  z: 1\nb:\n- "),
             "{text}"
         );
         assert!(text.contains("lines: |\n  one\n  two\n"), "{text}");
         let (back, _): (serde_json::Value, _) = prow_config::yaml::read("-", text.into_bytes()).unwrap();
         assert_eq!(back, value);
+    }
+
+    #[test]
+    fn hostile_texts_come_back_as_they_were() {
+        let texts = [
+            "a\tb",
+            "\ttab",
+            "trail ",
+            "x\n\n\n",
+            "\n lead",
+            " a\n  b\n",
+            "a\r\nb",
+            "\0",
+            "\u{feff}x",
+            "\u{85}",
+            "\u{2028}",
+            "---",
+            "...",
+            "--- a\n...\n",
+            "? x",
+            "!tag",
+            "&a",
+            "*a",
+            "%x",
+            "@x",
+            "`x",
+            "{",
+            "[",
+            "0o7",
+            ".5",
+            "+1",
+            "1_000",
+            "0b1",
+            ".inf",
+            ".NaN",
+            "=",
+            "<<",
+            "key: |",
+            "'",
+            "\"",
+            "\\",
+            "y",
+            "N",
+            "off",
+            "1:30",
+            "x: y\nspec: {}\n",
+            "#\n",
+            "\u{202e}",
+            "\u{7f}",
+            "\u{1b}[31m",
+            "190:20:30",
+            "1e5",
+            "0x_1",
+            "- a",
+            "a #b",
+            "\t\n",
+            "é\n",
+            "😀",
+        ];
+        for text in texts {
+            let value = json!({"outer": [{"k": text}], "same": text, text: 1});
+            let yaml = Output::Yaml.text(&value).unwrap();
+            let back = prow_config::yaml::read::<serde_json::Value>("-", yaml.clone().into_bytes());
+            assert_eq!(back.map(|b| b.0).map_err(|e| e.to_string()), Ok(value), "{text:?}\n{yaml}");
+        }
     }
 
     #[test]

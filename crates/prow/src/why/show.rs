@@ -3,6 +3,7 @@
 use super::case::{Case, What};
 use super::decide::{Row, Verdict};
 use prow_job::explain::printable;
+use prow_job::select::Rule;
 use serde_json::{Value, json};
 use std::fmt::Write;
 
@@ -95,6 +96,12 @@ fn job(row: &Row) -> Result<Value, serde_json::Error> {
         None if row.verdict == Verdict::Unknown => json!({"rule": "unknown"}),
         None => json!({"rule": "event"}),
     };
+    if let Some(Rule::FileMatches { file, .. } | Rule::FileOutside { file, .. }) =
+        row.explanation.as_ref().map(|e| &e.rule)
+    {
+        // Under "file" is the job's file.
+        out["changed_file"] = json!(file);
+    }
     out["job"] = json!(row.job);
     out["context"] = json!(row.context);
     out["runs"] = match row.verdict {
