@@ -10,7 +10,7 @@ use std::io;
 /// # Errors
 /// Only what `value`'s own `Serialize` reports, such as a map with keys that are not strings.
 pub fn to_string<T: Serialize + ?Sized>(value: &T) -> Result<String, serde_json::Error> {
-    let mut out = Vec::with_capacity(256);
+    let mut out = Vec::with_capacity(2048);
     value.serialize(&mut Serializer::with_formatter(&mut out, Go(CompactFormatter)))?;
     String::from_utf8(out).map_err(|e| serde::ser::Error::custom(format!("encoder wrote invalid UTF-8: {e}")))
 }
