@@ -240,6 +240,32 @@ async fn facts_come_from_github() {
     );
 }
 
+/// A comment's payload says neither base branch nor changed files.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payload_is_completed_from_github() {
+    let (fixture, world) = (Fixture::new(), World::new().await);
+    let payload = |number: i64| {
+        json!({
+            "action": "created", "comment": {"body": "/test all"},
+            "repository": {"name": "rocket", "owner": {"login": "acme"}},
+            "issue": {"number": number, "state": "open", "pull_request": {}},
+        })
+    };
+    let event = fixture.write("event.json", &payload(1).to_string());
+    let args = ["why", "--event", &event, "-o", "json"];
+    let ran = prow_beside(fixture.args_with_github(&args, world.forge.api_url().as_ref()), "").await;
+    let answer = parsed(ran.ok());
+    assert_eq!(summary(&answer)[2..], ["docs: yes file-matches", "e2e: no explicit-only"]);
+    assert_eq!((&answer["branch"], &answer["comment"]), (&json!("main"), &json!("/test all")));
+    // Without GitHub it is said what to give instead.
+    let unreachable = fixture.prow(&args, "").refused();
+    assert!(unreachable.contains("acme/rocket#1") && unreachable.contains("--offline"), "{unreachable}");
+    // A pull request that is closed by now starts nothing.
+    world.forge.close("acme", "rocket", 1, "alice").await.unwrap();
+    let ran = prow_beside(fixture.args_with_github(&args, world.forge.api_url().as_ref()), "").await;
+    assert!(ran.ok().contains("the pull request is closed"));
+}
+
 /// The line that is named holds the key that decided, over hundreds of real jobs. (That the decisions are upstream's is
 /// proved by the golden records, in `crates/job` and by `cargo xtask golden`.)
 #[test]
