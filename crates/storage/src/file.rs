@@ -14,21 +14,26 @@ use futures::stream::BoxStream;
 use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::sync::Once;
+use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
 /// Our own directory in the root; object names may not begin with it.
 const HIDDEN: &str = ".prow";
 
+/// Whoever has not written to a staged file for so long was killed before it could put it in place or remove it.
+const STALE: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// A directory used as a bucket.
 pub(crate) struct FileStore {
     url: BucketUrl,
     root: PathBuf,
+    swept: Once,
 }
 
 impl FileStore {
     pub(crate) fn new(url: &BucketUrl) -> Self {
-        FileStore { url: url.clone(), root: url.directory().unwrap_or_default() }
+        FileStore { url: url.clone(), root: url.directory().unwrap_or_default(), swept: Once::new() }
     }
 
     pub(crate) async fn put(
@@ -121,7 +126,7 @@ impl FileStore {
     }
 
     pub(crate) fn list_all(&self, key: String) -> BoxStream<'static, Result<ObjectMeta>> {
-        let store = FileStore { url: self.url.clone(), root: self.root.clone() };
+        let store = FileStore { url: self.url.clone(), root: self.root.clone(), swept: Once::new() };
         // Depth first, one directory in memory at a time.
         futures::stream::try_unfold((store, vec![key]), |(store, mut pending)| async move {
             let Some(key) = pending.pop() else { return Ok(None) };
@@ -236,6 +241,7 @@ impl FileStore {
     fn stage(&self) -> io::Result<tempfile::NamedTempFile> {
         let directory = self.root.join(HIDDEN).join("staging");
         std::fs::create_dir_all(&directory)?;
+        self.swept.call_once(|| sweep(&directory, SystemTime::now().checked_sub(STALE)));
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
         tempfile::Builder::new().permissions(mode).tempfile_in(directory)
     }
@@ -285,6 +291,24 @@ fn listed(name: String, meta: &std::fs::Metadata) -> ObjectMeta {
         size: meta.len(),
         updated: meta.modified().unwrap_or(SystemTime::UNIX_EPOCH),
         attributes: Attributes::default(),
+    }
+}
+
+/// Removes what was last written to before `limit`: a sidecar that is killed in the middle of an upload leaves its half
+/// of the bytes, and nobody else looks here.
+fn sweep(staging: &Path, limit: Option<SystemTime>) {
+    let entries = std::fs::read_dir(staging).into_iter().flatten().flatten();
+    for entry in entries {
+        let written = entry.metadata().and_then(|meta| meta.modified());
+        if written.ok().zip(limit).is_some_and(|(written, limit)| written < limit) {
+            match std::fs::remove_file(entry.path()) {
+                // Another process sweeps, too.
+                Err(e) if e.kind() != ErrorKind::NotFound => {
+                    tracing::warn!("cannot remove the leftover {}: {e}", entry.path().display());
+                }
+                _ => {}
+            }
+        }
     }
 }
 

@@ -76,6 +76,20 @@ async fn a_stream_that_fails_leaves_what_was_there() {
 }
 
 #[tokio::test]
+async fn what_a_killed_writer_left_is_removed_and_what_is_being_written_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let staging = dir.path().join(".prow/staging");
+    std::fs::create_dir_all(&staging).unwrap();
+    std::fs::write(staging.join("fresh"), "half").unwrap();
+    let old = std::fs::File::create(staging.join("old")).unwrap();
+    old.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(2 * 24 * 60 * 60))
+        .unwrap();
+    put(&open(dir.path()), "x.txt", "new").await;
+    let left: Vec<_> = std::fs::read_dir(&staging).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["fresh"]);
+}
+
+#[tokio::test]
 async fn only_one_of_many_creates_an_object() {
     let dir = tempfile::tempdir().unwrap();
     let bucket = open(dir.path());
