@@ -257,7 +257,7 @@ impl Sidecar {
         };
         let finished = report::finished(verdict, metadata, &self.spec, self.host.now());
         // Plain texts, numbers and maps with text keys: this cannot fail.
-        let text = serde_json::to_vec(&finished).unwrap_or_default();
+        let text = report::text(finished).unwrap_or_default();
         self.uploader.target(FINISHED_JSON, Source::Bytes(text.into()))
     }
 

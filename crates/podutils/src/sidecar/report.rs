@@ -12,8 +12,10 @@ use std::path::Path;
 const INTERRUPTED: i32 = 130;
 /// Container did not run because the one before it failed.
 const PREVIOUS_FAILED: i32 = 1130;
-/// finished.json is read whole by everyone who shows a run.
-const LARGEST_METADATA: u64 = 4 << 20;
+/// finished.json is read whole by everyone who shows a run: Deck reads so much of it, and no more.
+const LARGEST_FINISHED: usize = 2 << 20;
+/// A file of metadata that is larger cannot become part of it.
+const LARGEST_METADATA: u64 = LARGEST_FINISHED as u64;
 /// Member of the metadata that holds what went wrong with it.
 const ERRORS: &str = "sidecar-errors";
 
@@ -56,6 +58,23 @@ pub(crate) fn finished(
         revision: spec.main_refs().map(revision).unwrap_or_default(),
         ..Finished::default()
     }
+}
+
+/// finished.json as text. What a job put into its metadata must not keep readers from learning how it ended: if all of
+/// it is too much, or nested too deeply to be read again, it is left out.
+pub(crate) fn text(mut finished: Finished) -> serde_json::Result<Vec<u8>> {
+    let text = serde_json::to_vec(&finished)?;
+    let why = if text.len() > LARGEST_FINISHED {
+        format!("finished.json would be larger than {LARGEST_FINISHED} bytes")
+    } else if let Err(error) = serde_json::from_slice::<Finished>(&text) {
+        format!("finished.json could not be read again ({error})")
+    } else {
+        return Ok(text);
+    };
+    tracing::error!("the metadata is left out: {why}");
+    let errors = Value::Object([("metadata".to_owned(), why.into())].into_iter().collect());
+    finished.metadata = Some([(ERRORS.to_owned(), errors)].into_iter().collect());
+    serde_json::to_vec(&finished)
 }
 
 /// A metadata file; `None` if the job wrote none.
@@ -160,6 +179,24 @@ mod tests {
             serde_json::to_string(&finished(&verdict, metadata, &spec, 5)).unwrap(),
             r#"{"timestamp":5,"passed":true,"metadata":{"k":{"nested":[1]}},"result":"SUCCESS","revision":"def"}"#
         );
+    }
+
+    #[test]
+    fn metadata_cannot_make_finished_json_unreadable() {
+        let verdict = Verdict { passed: false, aborted: false, failures: 1 };
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("metadata.json");
+        // As deep as a reader goes: one level more, which finished.json adds, is too much for it.
+        std::fs::write(&path, format!("{{\"deep\":{}{}}}", "[".repeat(126), "]".repeat(126))).unwrap();
+        let deep = read_metadata(path.to_str().unwrap()).unwrap().unwrap();
+        let half = || Value::String("x".repeat(LARGEST_FINISHED / 2));
+        let large = json!({"a": half(), "b": half()}).as_object().unwrap().clone();
+        for metadata in [deep, large] {
+            let text = text(finished(&verdict, metadata, &JobSpec::default(), 5)).unwrap();
+            let read: Finished = serde_json::from_slice(&text).unwrap();
+            assert_eq!((read.passed, read.result.as_str()), (Some(false), "FAILURE"));
+            assert!(text.len() < 1024 && read.metadata.unwrap().contains_key(ERRORS));
+        }
     }
 
     #[test]
