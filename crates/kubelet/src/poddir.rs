@@ -6,10 +6,14 @@
 use crate::error::Error;
 use crate::plan::PodPlan;
 use crate::record::{PodRecord, TerminateRequest};
-use nix::fcntl::{FcntlArg, fcntl};
+use nix::fcntl::{AT_FDCWD, FcntlArg, OFlag, fcntl, openat};
 use nix::libc;
+use nix::sys::stat::Mode;
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -126,21 +130,91 @@ pub fn private_dir(path: &Path) -> Result<(), Error> {
 
 /// Removes a directory with all that is in it, directories that a job has closed to itself (as Go's module cache is)
 /// included. Links are removed, not followed. Fine if there is none.
+///
+/// The standard library's removal goes as deep as the tree, with a stack frame and an open file for every level, and a
+/// job makes as many levels as it likes: it could end this process or keep its directory for ever. Here one directory
+/// is open at a time, and the way back is checked, should a job still move things about.
 pub fn remove_tree(path: &Path) -> Result<(), Error> {
-    match std::fs::remove_dir_all(path) {
-        Ok(()) => return Ok(()),
+    let failed = |e: io::Error| Error::io("remove", path, e);
+    match std::fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => {}
+        Ok(_) => return std::fs::remove_file(path).map_err(failed),
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {}
-        Err(e) => return Err(Error::io("remove", path, e)),
+        Err(e) => return Err(failed(e)),
     }
-    let mut open = vec![path.to_owned()];
-    while let Some(dir) = open.pop() {
-        // What cannot be opened up or listed makes the removal below fail, with its reason.
-        let _ = std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o700));
-        let entries = std::fs::read_dir(&dir).into_iter().flatten().flatten();
-        open.extend(entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));
+    let remove = || -> io::Result<()> {
+        let mut at = open_up(AT_FDCWD, path)?;
+        let mut levels = vec![Level::clear(OsString::new(), &at)?];
+        while let Some(level) = levels.last_mut() {
+            if let Some(name) = level.directories.pop() {
+                at = open_up(&at, Path::new(&name))?;
+                levels.push(Level::clear(name, &at)?);
+                continue;
+            }
+            let emptied = levels.pop().map(|level| level.name).unwrap_or_default();
+            let Some(parent) = levels.last() else { break };
+            at = openat(&at, "..", DIRECTORY | OFlag::O_RDONLY, Mode::empty())?;
+            if parent.id != id(&at)? {
+                return Err(io::Error::other("something moved a directory while it was being removed"));
+            }
+            unlinkat(&at, emptied.as_os_str(), UnlinkatFlags::RemoveDir)?;
+        }
+        std::fs::remove_dir(path)
+    };
+    remove().map_err(failed)
+}
+
+const DIRECTORY: OFlag = OFlag::O_NOFOLLOW.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
+
+/// A directory on the way to the one that is being emptied.
+struct Level {
+    name: OsString,
+    /// Device and inode.
+    id: (u64, u64),
+    /// Those in it that are still to be removed.
+    directories: Vec<OsString>,
+}
+
+impl Level {
+    /// Removes everything in `dir` but directories.
+    fn clear(name: OsString, dir: &OwnedFd) -> io::Result<Level> {
+        let mut directories = Vec::new();
+        for (name, is_dir) in entries(dir)? {
+            if is_dir {
+                directories.push(name);
+            } else {
+                unlinkat(dir, name.as_os_str(), UnlinkatFlags::NoRemoveDir)?;
+            }
+        }
+        Ok(Level { name, id: id(dir)?, directories })
     }
-    std::fs::remove_dir_all(path).map_err(|e| Error::io("remove", path, e))
+}
+
+fn id(dir: &OwnedFd) -> io::Result<(u64, u64)> {
+    let stat = nix::sys::stat::fstat(dir)?;
+    Ok((stat.st_dev, stat.st_ino))
+}
+
+/// Opens a directory, never through a link, after giving us every right to it.
+fn open_up(at: impl AsFd, name: &Path) -> io::Result<OwnedFd> {
+    let found = openat(at, name, DIRECTORY | OFlag::O_PATH, Mode::empty())?;
+    // If it is not ours to open up, what follows fails or does not need it.
+    let _ = std::fs::set_permissions(fd_path(&found), std::fs::Permissions::from_mode(0o700));
+    Ok(openat(&found, ".", DIRECTORY | OFlag::O_RDONLY, Mode::empty())?)
+}
+
+/// Names, and which of them are directories.
+fn entries(dir: &OwnedFd) -> io::Result<Vec<(OsString, bool)>> {
+    std::fs::read_dir(fd_path(dir))?
+        .map(|entry| {
+            let entry = entry?;
+            Ok((entry.file_name(), entry.file_type()?.is_dir()))
+        })
+        .collect()
+}
+
+fn fd_path(fd: &OwnedFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
 }
 
 /// A lock that lasts until this value is dropped or its process ends.
@@ -230,6 +304,21 @@ mod tests {
         remove_tree(&tree).unwrap();
         assert!(!tree.exists() && other.join("kept").exists());
         remove_tree(&tree).unwrap();
+    }
+
+    #[test]
+    fn a_tree_may_be_deeper_than_any_stack() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path().join("tree");
+        std::fs::create_dir(&tree).unwrap();
+        let mut at = open_up(AT_FDCWD, &tree).unwrap();
+        for _ in 0..25_000 {
+            nix::sys::stat::mkdirat(&at, "d", Mode::S_IRWXU).unwrap();
+            at = open_up(&at, Path::new("d")).unwrap();
+        }
+        drop(at);
+        remove_tree(&tree).unwrap();
+        assert!(!tree.exists());
     }
 
     #[test]
