@@ -4,8 +4,9 @@
 use crate::diagnostic::Diagnostic;
 use crate::goregex::GoRegex;
 use crate::jobfile::{JobKind, RawJob, WrittenJob, place};
-use crate::jobs::{Brancher, ChangeMatcher, JobBase, Periodic, Postsubmit, Preset, Presubmit};
-use crate::presets;
+use crate::jobs::{Brancher, ChangeMatcher, JobBase, Periodic, Postsubmit, Presubmit};
+use crate::podtemplate::Pool;
+use crate::presets::{self, Layer};
 use crate::prowconfig::{ProwConfig, decoration_matches};
 use prow_api::DecorationConfig;
 use prow_api::prowjob::{DEFAULT_CLUSTER, KUBERNETES_AGENT, ProwJobDefault};
@@ -18,7 +19,8 @@ pub(crate) const DEFAULT_TENANT: &str = "GlobalDefaultID";
 /// What all jobs are defaulted from; one for each thread, for its caches.
 pub(crate) struct Defaulter<'c> {
     prow: &'c ProwConfig,
-    presets: &'c [Preset],
+    presets: &'c [Layer<'c>],
+    pool: &'c Pool,
     decorate_all_jobs: bool,
     decorations: HashMap<(String, String), Arc<DecorationConfig>>,
     patterns: HashMap<String, Result<GoRegex, String>>,
@@ -27,10 +29,16 @@ pub(crate) struct Defaulter<'c> {
 }
 
 impl<'c> Defaulter<'c> {
-    pub(crate) fn new(prow: &'c ProwConfig, presets: &'c [Preset], decorate_all_jobs: bool) -> Defaulter<'c> {
+    pub(crate) fn new(
+        prow: &'c ProwConfig,
+        presets: &'c [Layer<'c>],
+        pool: &'c Pool,
+        decorate_all_jobs: bool,
+    ) -> Defaulter<'c> {
         Defaulter {
             prow,
             presets,
+            pool,
             decorate_all_jobs,
             decorations: HashMap::new(),
             patterns: HashMap::new(),
@@ -110,7 +118,7 @@ impl<'c> Defaulter<'c> {
     /// Decoration of a decorated job: its own settings over the defaults that match (§1.6).
     fn decoration(
         &mut self,
-        own: Option<DecorationConfig>,
+        own: Option<Box<DecorationConfig>>,
         repo: &str,
         cluster: &str,
     ) -> Arc<DecorationConfig> {
@@ -118,7 +126,8 @@ impl<'c> Defaulter<'c> {
         let default = match self.decorations.get(&key) {
             Some(default) => default.clone(),
             None => {
-                let default = Arc::new(self.prow.default_decoration(repo, cluster).unwrap_or_default());
+                let default =
+                    self.pool.decoration(self.prow.default_decoration(repo, cluster).unwrap_or_default());
                 self.decorations.insert(key, default.clone());
                 default
             }
@@ -127,7 +136,7 @@ impl<'c> Defaulter<'c> {
             None => default,
             Some(mut own) => {
                 own.apply_default(&default);
-                Arc::new(own)
+                self.pool.decoration(*own)
             }
         }
     }
@@ -173,10 +182,13 @@ impl<'c> Defaulter<'c> {
         let decorate = raw.decorate.unwrap_or(self.decorate_all_jobs);
         let own = raw.decoration_config.take();
         let own_defaults = raw.prowjob_defaults.take();
-        let decoration_config =
-            if decorate { Some(self.decoration(own, &owner, &cluster)) } else { own.map(Arc::new) };
+        let decoration_config = if decorate {
+            Some(self.decoration(own, &owner, &cluster))
+        } else {
+            own.map(|own| self.pool.decoration(*own))
+        };
         let prowjob_defaults = Some(self.tenant(own_defaults, &owner, &cluster));
-        let mut spec = job.raw.spec.take();
+        let mut spec = job.spec.take();
         if let Some(spec) = &mut spec
             && let Err(reason) = presets::apply(self.presets, &job.raw.labels, spec)
         {
@@ -192,7 +204,7 @@ impl<'c> Defaulter<'c> {
             cluster,
             namespace,
             error_on_eviction: raw.error_on_eviction,
-            spec: spec.map(Arc::from),
+            spec: spec.map(Arc::new),
             pipeline_run_spec: raw.pipeline_run_spec.take(),
             tekton_pipeline_run_spec: raw.tekton_pipeline_run_spec.take(),
             reporter_config: raw.reporter_config.take(),

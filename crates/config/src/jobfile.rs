@@ -5,6 +5,7 @@ use crate::diagnostic::{Diagnostic, Kind};
 use crate::goyaml::{Cursor, Findings};
 use crate::gozero;
 use crate::jobs::{Preset, Retry, Source};
+use crate::podtemplate::{PodTemplate, Pool};
 use crate::quantity;
 use k8s_openapi::api::core::v1::{EnvVar, PodSpec, Toleration, Volume, VolumeMount};
 use prow_api::decoration::DecorationConfig;
@@ -44,7 +45,7 @@ pub(crate) struct RawJob {
     pub skip_fetch_head: bool,
     pub clone_depth: i64,
     pub extra_refs: Vec<Refs>,
-    pub decoration_config: Option<DecorationConfig>,
+    pub decoration_config: Option<Box<DecorationConfig>>,
     pub always_run: Option<bool>,
     pub optional: bool,
     pub trigger: String,
@@ -135,6 +136,8 @@ impl JobKind {
 #[derive(Debug, Clone)]
 pub(crate) struct WrittenJob {
     pub raw: RawJob,
+    /// `raw.spec`, taken apart.
+    pub spec: Option<PodTemplate>,
     pub source: Source,
     /// Position in its list of the file.
     pub index: u32,
@@ -163,6 +166,7 @@ pub(crate) fn read_entry(
     key: &str,
     value: Cursor<'_, '_>,
     job_file: bool,
+    pool: &Pool,
     findings: &mut Findings,
 ) -> bool {
     match key {
@@ -171,9 +175,9 @@ pub(crate) fn read_entry(
                 out.presets.push(preset(item, job_file, findings));
             }
         }
-        "presubmits" => by_repo(&mut out.presubmits, value, JobKind::Presubmit, findings),
-        "postsubmits" => by_repo(&mut out.postsubmits, value, JobKind::Postsubmit, findings),
-        "periodics" => out.periodics.extend(jobs(value, JobKind::Periodic, findings)),
+        "presubmits" => by_repo(&mut out.presubmits, value, JobKind::Presubmit, pool, findings),
+        "postsubmits" => by_repo(&mut out.postsubmits, value, JobKind::Postsubmit, pool, findings),
+        "periodics" => out.periodics.extend(jobs(value, JobKind::Periodic, pool, findings)),
         "decorate_all_jobs" => out.decorate_all_jobs = value.decode(false, findings).0,
         "prow_ignored" => {}
         _ => return false,
@@ -182,11 +186,11 @@ pub(crate) fn read_entry(
 }
 
 /// Reads a job file. Keys that hold anchors exist for others to refer to and are passed over in silence.
-pub(crate) fn read(root: Cursor<'_, '_>, findings: &mut Findings) -> JobFile {
+pub(crate) fn read(root: Cursor<'_, '_>, pool: &Pool, findings: &mut Findings) -> JobFile {
     let mut out = JobFile::default();
     for entry in root.entries(findings) {
         let key = JOB_KEYS.iter().copied().find(|k| k.eq_ignore_ascii_case(&entry.key)).unwrap_or(&entry.key);
-        if !read_entry(&mut out, key, entry.value, true, findings) && !entry.value.holds_anchor() {
+        if !read_entry(&mut out, key, entry.value, true, pool, findings) && !entry.value.holds_anchor() {
             entry.note_unknown(JOB_KEYS, findings);
         }
     }
@@ -197,10 +201,11 @@ fn by_repo(
     out: &mut Vec<(String, Vec<WrittenJob>)>,
     value: Cursor<'_, '_>,
     kind: JobKind,
+    pool: &Pool,
     findings: &mut Findings,
 ) {
     for entry in value.entries(findings) {
-        out.push((entry.key.into_owned(), jobs(entry.value, kind, findings)));
+        out.push((entry.key.into_owned(), jobs(entry.value, kind, pool, findings)));
     }
 }
 
@@ -208,16 +213,16 @@ fn source(at: Cursor<'_, '_>, findings: &Findings) -> Source {
     Source { file: findings.file.clone(), line: at.line() }
 }
 
-fn jobs(list: Cursor<'_, '_>, kind: JobKind, findings: &mut Findings) -> Vec<WrittenJob> {
+fn jobs(list: Cursor<'_, '_>, kind: JobKind, pool: &Pool, findings: &mut Findings) -> Vec<WrittenJob> {
     let items = list.items(findings);
     let mut out = Vec::with_capacity(items.len());
     for (index, item) in items.into_iter().enumerate() {
-        out.push(job(item, kind, index as u32, findings));
+        out.push(job(item, kind, index as u32, pool, findings));
     }
     out
 }
 
-fn job(at: Cursor<'_, '_>, kind: JobKind, index: u32, findings: &mut Findings) -> WrittenJob {
+fn job(at: Cursor<'_, '_>, kind: JobKind, index: u32, pool: &Pool, findings: &mut Findings) -> WrittenJob {
     note_keys(at, kind, findings);
     let (mut raw, mut clean): (RawJob, bool) = at.decode(false, findings);
     let mut bad = Vec::new();
@@ -233,7 +238,8 @@ fn job(at: Cursor<'_, '_>, kind: JobKind, index: u32, findings: &mut Findings) -
         let message = format!("job {:?}: {text:?} is not a quantity such as 500m, 2 or 1.5Gi", raw.name);
         findings.note(at, Diagnostic::error(message));
     }
-    WrittenJob { raw, source: source(at, findings), index, clean }
+    let spec = raw.spec.take().map(|spec| pool.pod(*spec));
+    WrittenJob { raw, spec, source: source(at, findings), index, clean }
 }
 
 /// Keys that this kind of job does not read, and those of older Prows.

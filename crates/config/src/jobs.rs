@@ -1,7 +1,8 @@
 //! Job configuration after loading (prow-config §5): what selection, building and decoration read.
 
 use crate::goregex::GoRegex;
-use k8s_openapi::api::core::v1::{EnvVar, PodSpec, Toleration, Volume, VolumeMount};
+use crate::podtemplate::PodTemplate;
+use k8s_openapi::api::core::v1::{EnvVar, Toleration, Volume, VolumeMount};
 use prow_api::decoration::DecorationConfig;
 use prow_api::prowjob::{
     JenkinsSpec, ProwJobDefault, ReporterConfig, RerunAuthConfig, TektonPipelineRunSpec,
@@ -40,7 +41,7 @@ pub struct JobBase {
     /// Evicted Pods are errors.
     pub error_on_eviction: bool,
     /// Pod, presets merged.
-    pub spec: Option<Arc<PodSpec>>,
+    pub spec: Option<Arc<PodTemplate>>,
     /// Deprecated Tekton payload.
     pub pipeline_run_spec: Option<Value>,
     /// Tekton payload.

@@ -9,6 +9,7 @@ use crate::diagnostic::{Diagnostic, Kind, LoadErrors, Severity};
 use crate::goyaml::{self, Cursor, Document, Findings};
 use crate::jobfile::{self, JobFile};
 use crate::plugins::{self, PluginConfig};
+use crate::podtemplate::Pool;
 use crate::prowconfig::{self, ProwConfig};
 use crate::snapshot::Snapshot;
 use crate::walk;
@@ -55,15 +56,16 @@ impl Default for LoadOptions {
 
 /// Reads, merges, defaults and validates everything. Either a whole snapshot, or every error that was found.
 pub fn load(options: &LoadOptions) -> Result<Snapshot, LoadErrors> {
+    let pool = Pool::default();
     let mut found = Found { strict: options.strict, ..Found::default() };
-    let (mut prow, own_jobs) = read_config(options, &mut found);
+    let (mut prow, own_jobs) = read_config(options, &pool, &mut found);
     supplemental::merge(&mut prow, options, &mut found);
     read_version(options, &mut prow, &mut found);
     let mut at_fault = Vec::new();
     prowconfig::finish(&mut prow, &mut at_fault);
     found.take(placed(at_fault, &options.config_path, true));
-    let files = read_jobs(options, own_jobs, &mut found);
-    let jobs = jobset::assemble(files, &prow, &mut found);
+    let files = read_jobs(options, own_jobs, &pool, &mut found);
+    let jobs = jobset::assemble(files, &prow, &pool, &mut found);
     let plugins = read_plugins(options, &mut found);
     found.result(Snapshot { prow, jobs, plugins, warnings: Vec::new() })
 }
@@ -153,7 +155,7 @@ pub(crate) fn with_document<T: Default>(
     }
 }
 
-fn read_config(options: &LoadOptions, found: &mut Found) -> (ProwConfig, JobFile) {
+fn read_config(options: &LoadOptions, pool: &Pool, found: &mut Found) -> (ProwConfig, JobFile) {
     let path = &options.config_path;
     let mut findings = Findings::new(path.to_string_lossy().into());
     let out = if path.is_dir() {
@@ -164,7 +166,7 @@ fn read_config(options: &LoadOptions, found: &mut Found) -> (ProwConfig, JobFile
         with_document(path, true, &mut findings, |root, findings| {
             let mut jobs = JobFile::default();
             for entry in root.entries(findings) {
-                let of_jobs = jobfile::read_entry(&mut jobs, &entry.key, entry.value, false, findings);
+                let of_jobs = jobfile::read_entry(&mut jobs, &entry.key, entry.value, false, pool, findings);
                 if of_jobs || entry.value.holds_anchor() {
                     findings.pass_over(entry.key_at);
                 }
@@ -212,7 +214,7 @@ fn read_version(options: &LoadOptions, prow: &mut ProwConfig, found: &mut Found)
 
 /// Jobs of config.yaml first, then of the job files in walk order. Files are read by as many threads as there are
 /// processors.
-fn read_jobs(options: &LoadOptions, own: JobFile, found: &mut Found) -> Vec<JobFile> {
+fn read_jobs(options: &LoadOptions, own: JobFile, pool: &Pool, found: &mut Found) -> Vec<JobFile> {
     let mut files = vec![own];
     let Some(root) = &options.job_config_path else { return files };
     if !root.exists() {
@@ -227,7 +229,8 @@ fn read_jobs(options: &LoadOptions, own: JobFile, found: &mut Found) -> Vec<JobF
     found.take(errors);
     let read = parallel::map(&paths, |path| {
         let mut findings = Findings::new(path.to_string_lossy().into());
-        let file = with_document(path, true, &mut findings, jobfile::read);
+        let file =
+            with_document(path, true, &mut findings, |root, findings| jobfile::read(root, pool, findings));
         (file, findings.list)
     });
     for (file, findings) in read {

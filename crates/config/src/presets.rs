@@ -1,18 +1,40 @@
 //! Laying presets into a job's Pod (prow-config §10).
 
 use crate::jobs::Preset;
-use k8s_openapi::api::core::v1::PodSpec;
+use crate::podtemplate::{PodTemplate, Pool};
+use k8s_openapi::api::core::v1::{EnvVar, Volume, VolumeMount};
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A preset ready to be laid into many Pods.
+pub(crate) struct Layer<'p> {
+    preset: &'p Preset,
+    env: Vec<Arc<EnvVar>>,
+    volumes: Vec<Arc<Volume>>,
+    mounts: Vec<Arc<VolumeMount>>,
+}
+
+impl<'p> Layer<'p> {
+    pub(crate) fn new(preset: &'p Preset, pool: &Pool) -> Layer<'p> {
+        Layer {
+            preset,
+            env: pool.env(&preset.env),
+            volumes: pool.volumes(&preset.volumes),
+            mounts: pool.mounts(&preset.volume_mounts),
+        }
+    }
+}
 
 /// Applies, in order, every preset whose labels are all on the job. The first clash ends it.
 pub(crate) fn apply(
-    presets: &[Preset],
+    presets: &[Layer<'_>],
     labels: &BTreeMap<String, String>,
-    spec: &mut PodSpec,
+    spec: &mut PodTemplate,
 ) -> Result<(), String> {
-    for preset in presets {
+    for layer in presets {
+        let preset = layer.preset;
         if preset.labels.iter().all(|(key, value)| labels.get(key) == Some(value)) {
-            merge(preset, spec).map_err(|e| format!("preset {}: {e}", name(preset)))?;
+            merge(layer, spec).map_err(|e| format!("preset {}: {e}", name(preset)))?;
         }
     }
     Ok(())
@@ -23,27 +45,27 @@ fn name(preset: &Preset) -> String {
     if labels.is_empty() { "without labels".into() } else { labels.join(",") }
 }
 
-fn merge(preset: &Preset, spec: &mut PodSpec) -> Result<(), String> {
-    for toleration in &preset.tolerations {
+fn merge(layer: &Layer<'_>, spec: &mut PodTemplate) -> Result<(), String> {
+    for toleration in &layer.preset.tolerations {
         if spec.tolerations.iter().flatten().any(|t| t == toleration) {
             return Err("the Pod has this toleration already".into());
         }
         spec.tolerations.get_or_insert_default().push(toleration.clone());
     }
-    for volume in &preset.volumes {
+    for volume in &layer.volumes {
         if spec.volumes.iter().flatten().any(|v| v.name == volume.name) {
             return Err(format!("the Pod has a volume named {:?} already", volume.name));
         }
         spec.volumes.get_or_insert_default().push(volume.clone());
     }
     for container in &mut spec.containers {
-        for env in &preset.env {
+        for env in &layer.env {
             if container.env.iter().flatten().any(|e| e.name == env.name) {
                 return Err(format!("a container sets the variable {:?} already", env.name));
             }
             container.env.get_or_insert_default().push(env.clone());
         }
-        for mount in &preset.volume_mounts {
+        for mount in &layer.mounts {
             if container.volume_mounts.iter().flatten().any(|m| m.name == mount.name) {
                 return Err(format!("a container mounts the volume {:?} already", mount.name));
             }
@@ -68,7 +90,7 @@ mod tests {
         }
     }
 
-    fn spec() -> PodSpec {
+    fn spec() -> PodTemplate {
         serde_json::from_value(json!({
             "initContainers": [{"name": "i"}],
             "containers": [{"name": "a", "env": [{"name": "OWN"}]}, {"name": "b"}]
@@ -85,15 +107,17 @@ mod tests {
             ),
             preset(json!({"labels": {"p": "2"}, "env": [{"name": "NO"}]})),
         ];
+        let pool = Pool::default();
+        let layers: Vec<Layer<'_>> = presets.iter().map(|p| Layer::new(p, &pool)).collect();
         let mut spec = spec();
-        apply(&presets, &BTreeMap::from([("p".to_owned(), "1".to_owned())]), &mut spec).unwrap();
+        apply(&layers, &BTreeMap::from([("p".to_owned(), "1".to_owned())]), &mut spec).unwrap();
         let env =
             |c: usize| spec.containers[c].env.iter().flatten().map(|e| e.name.clone()).collect::<Vec<_>>();
         assert_eq!(
             (env(0), env(1)),
             (vec!["OWN".into(), "ALL".into(), "P".into()], vec!["ALL".into(), "P".to_owned()])
         );
-        assert!(spec.init_containers.as_ref().unwrap()[0].env.is_none());
+        assert!(spec.init_containers()[0].env.is_none());
         assert_eq!(spec.volumes.unwrap().len() + spec.tolerations.unwrap().len(), 2);
     }
 
@@ -105,7 +129,9 @@ mod tests {
             json!({"mounts": [{"name": "v", "mountPath": "/1"}, {"name": "v", "mountPath": "/2"}]}),
             json!({"tolerations": [{"key": "k"}, {"key": "k"}]}),
         ] {
-            assert!(apply(&[preset(clashing.clone())], &BTreeMap::new(), &mut spec()).is_err(), "{clashing}");
+            let preset = preset(clashing.clone());
+            let layer = Layer::new(&preset, &Pool::default());
+            assert!(apply(&[layer], &BTreeMap::new(), &mut spec()).is_err(), "{clashing}");
         }
     }
 }

@@ -139,7 +139,7 @@ fn spec(job_type: JobType, base: &JobBase) -> ProwJobSpec {
         rerun_command: String::new(),
         max_concurrency: base.max_concurrency,
         error_on_eviction: base.error_on_eviction,
-        pod_spec: base.spec.as_deref().map(|spec| Box::new(spec.clone())),
+        pod_spec: base.spec.as_deref().map(|spec| Box::new(spec.to_pod_spec())),
         jenkins_spec: None,
         pipeline_run_spec: base.pipeline_run_spec.clone(),
         tekton_pipeline_run_spec: base.tekton_pipeline_run_spec.clone(),

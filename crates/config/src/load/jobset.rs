@@ -5,6 +5,8 @@ use crate::defaults::Defaulter;
 use crate::diagnostic::Diagnostic;
 use crate::jobfile::{JobFile, JobKind, WrittenJob, place};
 use crate::jobs::{Jobs, Periodic, Postsubmit, Preset, Presubmit, Source};
+use crate::podtemplate::Pool;
+use crate::presets::Layer;
 use crate::prowconfig::ProwConfig;
 use crate::validate;
 use std::collections::{BTreeMap, HashMap};
@@ -20,16 +22,18 @@ struct Done {
 }
 
 /// Merges files in their order.
-pub(super) fn assemble(mut files: Vec<JobFile>, prow: &ProwConfig, found: &mut Found) -> Jobs {
+pub(super) fn assemble(mut files: Vec<JobFile>, prow: &ProwConfig, pool: &Pool, found: &mut Found) -> Jobs {
     let decorate_all = files.first().is_some_and(|f| f.decorate_all_jobs);
     let presets = presets(&mut files, found);
+    let layers: Vec<Layer<'_>> = presets.iter().map(|p| Layer::new(p, pool)).collect();
     let files: Vec<Mutex<JobFile>> = files.into_iter().map(Mutex::new).collect();
     let done = parallel::map(&files, |file| {
         // Each file is taken by one worker; a poisoned lock would mean that worker panicked, and the panic is
         // passed on.
         let file = file.lock().map(|mut f| std::mem::take(&mut *f)).unwrap_or_default();
-        finish_file(file, prow, &presets, decorate_all)
+        finish_file(file, prow, &layers, pool, decorate_all)
     });
+    drop(layers);
     let mut jobs = Jobs { presets, ..Jobs::default() };
     for file in done {
         found.take(file.errors);
@@ -37,6 +41,9 @@ pub(super) fn assemble(mut files: Vec<JobFile>, prow: &ProwConfig, found: &mut F
         append(&mut jobs.postsubmits, file.postsubmits);
         jobs.periodics.extend(file.periodics);
     }
+    jobs.presubmits.values_mut().for_each(Vec::shrink_to_fit);
+    jobs.postsubmits.values_mut().for_each(Vec::shrink_to_fit);
+    jobs.periodics.shrink_to_fit();
     let mut errors = Vec::new();
     for (repo, list) in &jobs.presubmits {
         validate::check_presubmits(repo, list, &mut errors);
@@ -74,8 +81,14 @@ fn presets(files: &mut [JobFile], found: &mut Found) -> Vec<Preset> {
     out
 }
 
-fn finish_file(file: JobFile, prow: &ProwConfig, presets: &[Preset], decorate_all: bool) -> Done {
-    let mut defaulter = Defaulter::new(prow, presets, decorate_all);
+fn finish_file(
+    file: JobFile,
+    prow: &ProwConfig,
+    layers: &[Layer<'_>],
+    pool: &Pool,
+    decorate_all: bool,
+) -> Done {
+    let mut defaulter = Defaulter::new(prow, layers, pool, decorate_all);
     let mut done = Done::default();
     let mut broken = |job: &WrittenJob, kind: JobKind, repo: &str, result: Result<(), String>| {
         if let (true, Err(reason)) = (job.clean, result) {

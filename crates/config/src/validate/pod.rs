@@ -3,7 +3,7 @@
 use super::Check;
 use crate::jobfile::JobKind;
 use crate::jobs::JobBase;
-use k8s_openapi::api::core::v1::{Container, PodSpec};
+use crate::podtemplate::{ContainerTemplate, PodTemplate};
 use prow_api::DecorationConfig;
 use serde_json::Value;
 use std::collections::HashSet;
@@ -28,9 +28,9 @@ fn reserved_env(kind: JobKind, name: &str) -> bool {
 }
 
 /// All broken rules of a Pod in one text.
-pub(super) fn check_spec(spec: &PodSpec, job: &JobBase, kind: JobKind) -> Check {
+pub(super) fn check_spec(spec: &PodTemplate, job: &JobBase, kind: JobKind) -> Check {
     let mut broken = Vec::new();
-    for container in spec.init_containers.iter().flatten() {
+    for container in spec.init_containers() {
         if container.restart_policy.as_deref() != Some("Always") {
             broken.push(format!(
                 "spec.initContainers: {:?} is refused; only sidecars (restartPolicy: Always) are allowed, as decoration needs the others",
@@ -46,7 +46,7 @@ pub(super) fn check_spec(spec: &PodSpec, job: &JobBase, kind: JobKind) -> Check 
     if broken.is_empty() { Ok(()) } else { Err(broken.join("; ")) }
 }
 
-fn check_containers(spec: &PodSpec, job: &JobBase, broken: &mut Vec<String>) {
+fn check_containers(spec: &PodTemplate, job: &JobBase, broken: &mut Vec<String>) {
     if spec.containers.is_empty() {
         broken.push("spec.containers: there is none; a job needs at least one".into());
         return;
@@ -74,7 +74,7 @@ fn check_containers(spec: &PodSpec, job: &JobBase, broken: &mut Vec<String>) {
     }
 }
 
-fn check_env(container: &Container, index: usize, kind: JobKind, broken: &mut Vec<String>) {
+fn check_env(container: &ContainerTemplate, index: usize, kind: JobKind, broken: &mut Vec<String>) {
     let mut seen = HashSet::new();
     for env in container.env.iter().flatten() {
         if !seen.insert(env.name.as_str()) {
@@ -86,7 +86,7 @@ fn check_env(container: &Container, index: usize, kind: JobKind, broken: &mut Ve
     }
 }
 
-fn check_volumes(spec: &PodSpec, job: &JobBase, broken: &mut Vec<String>) {
+fn check_volumes(spec: &PodTemplate, job: &JobBase, broken: &mut Vec<String>) {
     let mut reserved: HashSet<&str> = DECORATION_VOLUMES.into();
     if let Some(config) = &job.decoration_config {
         reserved.extend(config.oauth_token_secret.iter().map(|s| s.name.as_str()));
@@ -118,9 +118,10 @@ fn check_volumes(spec: &PodSpec, job: &JobBase, broken: &mut Vec<String>) {
 }
 
 /// A decorated container is wrapped, so what to run must be known.
-pub(super) fn check_commands(spec: &PodSpec) -> Check {
+pub(super) fn check_commands(spec: &PodTemplate) -> Check {
     for (index, container) in spec.containers.iter().enumerate() {
-        let first = container.command.iter().flatten().chain(container.args.iter().flatten()).next();
+        let first =
+            container.command.iter().flat_map(|c| c.iter()).chain(container.args.iter().flatten()).next();
         if first.is_none_or(|word| word.is_empty()) {
             return Err(format!(
                 "spec.containers[{index}]: decorated jobs must name a command; the image's own entrypoint cannot be wrapped"

@@ -23,7 +23,7 @@ fn base() -> JobBase {
     }
 }
 
-fn pod(value: Value) -> Option<Arc<k8s_openapi::api::core::v1::PodSpec>> {
+fn pod(value: Value) -> Option<Arc<crate::podtemplate::PodTemplate>> {
     Some(Arc::new(serde_json::from_value(value).unwrap()))
 }
 
