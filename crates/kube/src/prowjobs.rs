@@ -148,12 +148,25 @@ pub async fn wait_for_state(
 ) {
     let seen = store.wait_for(|s| match s.get(name) {
         None => Some(()),
-        Some(job) => (job.status.state == state || job.complete()).then_some(()),
+        Some(job) => reached(&job, state).then_some(()),
     });
     tokio::select! {
         () = seen => {}
         () = clock.sleep(limit) => tracing::warn!(prowjob = name, %state, "the watch has not shown the new state yet"),
     }
+}
+
+/// True once `job` is at `state` or was and went on: a watcher that looks late sees only the later state.
+fn reached(job: &ProwJob, state: State) -> bool {
+    fn stage(state: State) -> u8 {
+        match state {
+            State::Scheduling => 0,
+            State::Triggered => 1,
+            State::Pending => 2,
+            State::Success | State::Failure | State::Aborted | State::Error => 3,
+        }
+    }
+    job.complete() || stage(job.status.state) >= stage(state)
 }
 
 /// The newest by start time, then creation, of those that `keep` keeps.
@@ -162,4 +175,25 @@ pub fn newest(jobs: &[Arc<ProwJob>], keep: impl Fn(&ProwJob) -> bool) -> Option<
         .filter(|j| keep(j))
         .max_by_key(|j| (j.status.start_time.clone(), j.metadata.creation_timestamp.clone()))
         .cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_that_went_on_has_reached_the_state_before() {
+        for (is, waited_for, expected) in [
+            (State::Scheduling, State::Triggered, false),
+            (State::Triggered, State::Triggered, true),
+            (State::Triggered, State::Pending, false),
+            (State::Pending, State::Triggered, true),
+            (State::Aborted, State::Pending, true),
+            (State::Success, State::Triggered, true),
+        ] {
+            let mut job = ProwJob::default();
+            job.status.state = is;
+            assert_eq!(reached(&job, waited_for), expected, "{is} for {waited_for}");
+        }
+    }
 }
