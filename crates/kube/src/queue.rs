@@ -45,6 +45,34 @@ struct State {
     again: HashSet<String>,
     failures: HashMap<String, u32>,
     delayed: BTreeSet<(jiff::Timestamp, String)>,
+    // of each name in `delayed`, when: at most one delay a name, or every change would add one for ever
+    due: HashMap<String, jiff::Timestamp>,
+    // when the clock was last looked at
+    seen: Option<jiff::Timestamp>,
+}
+
+impl State {
+    fn delay(&mut self, name: &str, due: jiff::Timestamp) {
+        self.forget_delay(name);
+        self.due.insert(name.to_owned(), due);
+        self.delayed.insert((due, name.to_owned()));
+    }
+
+    fn forget_delay(&mut self, name: &str) {
+        if let Some(due) = self.due.remove(name) {
+            self.delayed.remove(&(due, name.to_owned()));
+        }
+    }
+
+    /// A clock that was set back takes the delays along: none gets longer than it was.
+    fn follow(&mut self, now: jiff::Timestamp) {
+        let back = self.seen.replace(now).map(|seen| seen.duration_since(now));
+        if let Some(back) = back.filter(|back| back.is_positive()) {
+            self.delayed =
+                std::mem::take(&mut self.delayed).into_iter().map(|(due, name)| (due - back, name)).collect();
+            self.due = self.delayed.iter().map(|(due, name)| (name.clone(), *due)).collect();
+        }
+    }
 }
 
 impl Queue {
@@ -67,7 +95,7 @@ impl Queue {
 
     fn add_after(&self, name: &str, pause: Duration) {
         let due = self.inner.clock.now() + pause;
-        self.inner.state.lock().delayed.insert((due, name.to_owned()));
+        self.inner.state.lock().delay(name, due);
         self.inner.wake.notify_one();
     }
 
@@ -126,14 +154,14 @@ impl Queue {
     fn promote(&self) -> Option<Duration> {
         let now = self.inner.clock.now();
         let mut state = self.inner.state.lock();
+        state.follow(now);
         while let Some((due, name)) = state.delayed.first().cloned() {
             if due > now {
                 return Some(Duration::try_from(due.duration_since(now)).unwrap_or_default());
             }
             state.delayed.pop_first();
-            if state.running.contains(&name) {
-                state.again.insert(name);
-            } else if state.queued.insert(name.clone()) {
+            state.due.remove(&name);
+            if state.queued.insert(name.clone()) {
                 state.ready.push_back(name);
             }
         }
@@ -144,6 +172,8 @@ impl Queue {
         let mut state = self.inner.state.lock();
         let name = state.ready.pop_front()?;
         state.queued.remove(&name);
+        // This look decides anew when the next one is.
+        state.forget_delay(&name);
         state.running.insert(name.clone());
         Some(name)
     }
@@ -169,11 +199,12 @@ impl Queue {
             }
         };
         // After a failure even a change waits: what fails must not spin.
-        if again && outcome != Outcome::Failed && state.queued.insert(name.to_owned()) {
+        let at_once = again && outcome != Outcome::Failed;
+        if at_once && state.queued.insert(name.to_owned()) {
             state.ready.push_back(name.to_owned());
         }
         drop(state);
-        if let Some(pause) = pause {
+        if let Some(pause) = pause.filter(|_| !at_once) {
             self.add_after(name, pause);
         }
         self.inner.wake.notify_one();
@@ -255,5 +286,51 @@ mod tests {
             clock.advance(Duration::from_millis(1));
             assert_eq!(looks.recv().await, Some(expected));
         }
+    }
+
+    #[test]
+    fn a_name_has_one_delay_however_often_it_changed() {
+        let clock = ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
+        let queue = Queue::new(clock.shared());
+        for _ in 0..3 {
+            queue.add("a");
+            assert_eq!(queue.take().as_deref(), Some("a"));
+            queue.finish("a", Outcome::After(Duration::from_secs(10)));
+            clock.advance(Duration::from_secs(1));
+        }
+        assert_eq!(queue.inner.state.lock().delayed.len(), 1);
+        clock.advance(Duration::from_secs(60));
+        queue.promote();
+        assert_eq!((queue.take().as_deref(), queue.take()), (Some("a"), None));
+        queue.finish("a", Outcome::Done);
+        assert!(queue.is_idle(), "a delay from before the last look is of no account");
+    }
+
+    /// A clock that can be set back.
+    struct Settable(parking_lot::Mutex<jiff::Timestamp>);
+
+    impl prow_service::clock::Clock for Settable {
+        fn now(&self) -> jiff::Timestamp {
+            *self.0.lock()
+        }
+        fn sleep(&self, _: Duration) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_makes_no_delay_longer() {
+        let at = |second| jiff::Timestamp::from_second(second).unwrap();
+        let clock = Arc::new(Settable(parking_lot::Mutex::new(at(100_000))));
+        let queue = Queue::new(clock.clone());
+        queue.promote();
+        queue.add("a");
+        queue.take();
+        queue.finish("a", Outcome::After(Duration::from_secs(10)));
+        *clock.0.lock() = at(1);
+        assert_eq!(queue.promote(), Some(Duration::from_secs(10)));
+        *clock.0.lock() = at(11);
+        queue.promote();
+        assert_eq!(queue.take().as_deref(), Some("a"));
     }
 }
