@@ -61,7 +61,8 @@ async fn tick(
         .collect();
     let fired = crons.fired(periodics, &newest, now);
     let api: Api<ProwJob> = Api::namespaced(clients.infra(), &snapshot.prow.prowjob_namespace);
-    for Due { periodic, seed, retry, why } in schedule::plan(periodics, &newest, &fired, now) {
+    for due in schedule::plan(periodics, &newest, &fired, now) {
+        let Due { periodic, seed, retry, why } = &due;
         let mut labels = periodic.base.labels.clone();
         if let Some(attempt) = retry {
             labels.insert(prow_api::labels::RERUN.to_owned(), attempt.to_string());
@@ -70,7 +71,7 @@ async fn tick(
             prow_job::build::periodic(periodic),
             &labels,
             &periodic.base.annotations,
-            &prow_job::names::periodic_name(&periodic.base.name, &seed),
+            &prow_job::names::periodic_name(&periodic.base.name, seed),
             &snapshot.prow.prowjob_namespace,
             now,
             snapshot.prow.scheduler.enabled,
@@ -93,7 +94,7 @@ async fn tick(
             }
             Err(error) => {
                 tracing::error!(job = periodic.base.name, %error, "could not start the periodic; the next tick tries again");
-                crons.put_back(&periodic.base.name, now);
+                crons.put_back(&due, &fired);
             }
         }
     }

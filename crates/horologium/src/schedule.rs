@@ -23,7 +23,8 @@ pub type Fired = HashMap<String, Timestamp>;
 #[derive(Default)]
 pub struct Crons {
     entries: HashMap<String, Entry>,
-    running: bool,
+    // when we last looked
+    last: Option<Timestamp>,
 }
 
 struct Entry {
@@ -36,7 +37,15 @@ impl Crons {
     /// What fired up to `now`. New and changed jobs are registered, vanished ones forgotten. An `@every` job fires
     /// when it is registered; other jobs wait for their time.
     pub fn fired(&mut self, periodics: &[Periodic], newest: &Newest<'_>, now: Timestamp) -> Fired {
-        let starting = !std::mem::replace(&mut self.running, true);
+        let last_look = self.last.replace(now);
+        let starting = last_look.is_none();
+        if last_look.is_some_and(|last| now < last) {
+            // The clock was set back: what was computed from a later time would keep its job silent until then. A
+            // firing that comes a second time makes the name of the first.
+            for entry in self.entries.values_mut() {
+                entry.next = entry.schedule.next_after(now);
+            }
+        }
         self.entries
             .retain(|name, entry| periodics.iter().any(|p| p.base.name == *name && p.cron == entry.spec));
         let mut fired = Fired::new();
@@ -73,10 +82,15 @@ impl Crons {
         fired
     }
 
-    /// The run could not be started: let it fire again at the next look.
-    pub fn put_back(&mut self, job: &str, at: Timestamp) {
-        if let Some(entry) = self.entries.get_mut(job) {
-            entry.next = Some(at);
+    /// `due` could not be started. If it was one of the firings, that firing comes again at the next look, and makes
+    /// the same name: the creation may have worked though its answer was lost. A retry is due again by itself.
+    pub fn put_back(&mut self, due: &Due<'_>, fired: &Fired) {
+        let name = &due.periodic.base.name;
+        if due.retry.is_none()
+            && let Some(at) = fired.get(name)
+            && let Some(entry) = self.entries.get_mut(name)
+        {
+            entry.next = Some(*at);
         }
     }
 }
@@ -136,11 +150,14 @@ pub fn plan<'p>(
 fn by_interval(periodic: &Periodic, last: &ProwJob, now: Timestamp) -> Option<&'static str> {
     let completed = last.status.completion_time.as_ref()?.0;
     let started = last.status.start_time.as_ref().map_or(completed, |t| t.0);
+    // If the clock was set back during the run, its start counts: a run that started before this one would never be the
+    // newest, and this one would be followed again and again.
+    let ended = completed.max(started);
     let over =
         |since: Timestamp, text: &str| parse_go_duration(text).is_ok_and(|limit| elapsed(since, now) > limit);
     if !periodic.interval.is_empty() && over(started, &periodic.interval) {
         Some("interval")
-    } else if !periodic.minimum_interval.is_empty() && over(completed, &periodic.minimum_interval) {
+    } else if !periodic.minimum_interval.is_empty() && over(ended, &periodic.minimum_interval) {
         Some("minimum_interval")
     } else {
         None
@@ -275,8 +292,6 @@ mod tests {
         assert!(crons.fired(&hourly, &none, at("00:59:59")).is_empty());
         assert_eq!(crons.fired(&hourly, &none, at("01:00:20"))["p"], at("01:00:00"));
         assert!(crons.fired(&hourly, &none, at("01:00:40")).is_empty(), "once");
-        crons.put_back("p", at("01:00:40"));
-        assert!(crons.fired(&hourly, &none, at("01:00:41")).contains_key("p"));
         assert!(
             Crons::default().fired(&every, &none, at("00:30:00")).contains_key("p"),
             "@every fires at once"
@@ -293,5 +308,54 @@ mod tests {
         let since: Newest<'_> =
             [("p", run(json!({"state": "success", "startTime": "2026-01-01T01:00:01Z"}), json!({})))].into();
         assert!(Crons::default().fired(&hourly, &since, at("01:05:00")).is_empty(), "it has run since");
+    }
+
+    #[test]
+    fn a_firing_that_could_not_be_started_comes_again_as_itself_and_a_retry_is_no_firing() {
+        let nightly = vec![periodic(|p| {
+            p.cron = "0 * * * *".into();
+            p.retry = Some(Retry { run_all: false, attempts: 2, interval: "10m".into() });
+        })];
+        let none = Newest::new();
+        let mut crons = Crons::default();
+        crons.fired(&nightly, &none, at("00:30:00"));
+        let fired = crons.fired(&nightly, &none, at("01:00:20"));
+        let due = plan(&nightly, &none, &fired, at("01:00:20")).pop().unwrap();
+        crons.put_back(&due, &fired);
+        assert_eq!(crons.fired(&nightly, &none, at("01:01:20")), fired, "the same firing: the same name");
+
+        let failed: Newest<'_> = [(
+            "p",
+            run(
+                json!({"state": "failure", "startTime": "2026-01-01T01:00:20Z", "completionTime": "2026-01-01T01:01:00Z"}),
+                json!({}),
+            ),
+        )]
+        .into();
+        let fired = crons.fired(&nightly, &failed, at("01:20:00"));
+        let due = plan(&nightly, &failed, &fired, at("01:20:00")).pop().unwrap();
+        assert_eq!(due.retry, Some(1));
+        crons.put_back(&due, &fired);
+        assert!(crons.fired(&nightly, &failed, at("01:21:00")).is_empty(), "it is not two o'clock yet");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_silences_nobody() {
+        let hourly = vec![periodic(|p| p.cron = "0 * * * *".into())];
+        let none = Newest::new();
+        let mut crons = Crons::default();
+        assert!(crons.fired(&hourly, &none, at("10:30:00")).is_empty());
+        assert!(crons.fired(&hourly, &none, at("01:59:00")).is_empty());
+        assert_eq!(crons.fired(&hourly, &none, at("02:00:10"))["p"], at("02:00:00"));
+
+        let minimum = periodic(|p| p.minimum_interval = "10m".into());
+        let last = || {
+            Some(run(
+                json!({"state": "success", "startTime": "2026-01-01T10:00:00Z", "completionTime": "2026-01-01T09:10:00Z"}),
+                json!({}),
+            ))
+        };
+        assert_eq!(planned(&minimum, last(), None, "09:30:00"), None, "it would not be the newest run");
+        assert!(planned(&minimum, last(), None, "10:10:01").is_some());
     }
 }
