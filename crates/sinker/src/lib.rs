@@ -11,7 +11,7 @@ use plan::PodView;
 use prow_api::labels;
 use prow_api::prowjob::ProwJob;
 use prow_config::{Handle, Snapshot};
-use prow_kube::prowjobs::not_found;
+use prow_kube::prowjobs::{not_found, passing};
 use prow_kube::{Clients, Store};
 use prow_service::clock::SharedClock;
 use serde_json::json;
@@ -106,7 +106,16 @@ async fn clean_pods(
             let mut job = jobs.get(&view.prowjob);
             if job.is_none() && plan::is_old_enough_to_be_an_orphan(&view, now) {
                 // The watch may be behind: only a fresh answer makes an orphan.
-                job = prowjobs.get_opt(&view.prowjob).await?.map(Into::into);
+                job = match prowjobs.get_opt(&view.prowjob).await {
+                    Ok(found) => found.map(Into::into),
+                    Err(error) if passing(&error) => return Err(error),
+                    Err(error) => {
+                        // One Pod with a strange label must not keep the others from being cleaned.
+                        tracing::warn!(pod = view.name, prowjob = view.prowjob, %error, "could not look up the Pod's ProwJob");
+                        done.failures += 1;
+                        continue;
+                    }
+                };
             }
             let fate = plan::pod(&view, job.as_deref(), &snapshot.prow.sinker, now);
             if fate.release {

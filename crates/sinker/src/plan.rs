@@ -72,6 +72,7 @@ impl PodView {
         let meta = &pod.metadata;
         let name = meta.name.clone().unwrap_or_default();
         let label = meta.labels.as_ref().and_then(|l| l.get(labels::PROW_JOB_ID)).cloned();
+        let label = label.filter(|l| !l.is_empty());
         PodView {
             prowjob: label.unwrap_or_else(|| name.clone()),
             name,
@@ -255,6 +256,19 @@ mod tests {
                 expected,
                 "{what}"
             );
+        }
+    }
+
+    #[test]
+    fn a_pod_without_a_usable_label_goes_by_its_own_name() {
+        for (labels, expected) in [
+            (json!({}), "pod"),
+            (json!({"prow.k8s.io/id": ""}), "pod"),
+            (json!({"prow.k8s.io/id": "job"}), "job"),
+        ] {
+            let object: Pod =
+                serde_json::from_value(json!({"metadata": {"name": "pod", "labels": labels}})).unwrap();
+            assert_eq!(PodView::of(&object).prowjob, expected);
         }
     }
 }
