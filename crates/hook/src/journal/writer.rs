@@ -154,7 +154,8 @@ impl Writer {
     }
 
     fn prune_is_due(&self, now: Timestamp) -> bool {
-        self.pruned.is_none_or(|last| now >= last + PRUNE_EVERY)
+        // A clock that was set back must not keep the journal growing until it catches up.
+        self.pruned.is_none_or(|last| now >= last + PRUNE_EVERY || now < last)
     }
 
     fn answer(&self, batch: Vec<Command>, accepted: Vec<(Accepted, bool)>) {
