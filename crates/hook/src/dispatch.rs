@@ -117,7 +117,8 @@ struct Shared<W: Work> {
     clock: SharedClock,
     options: DispatchOptions,
     lanes: Mutex<HashMap<LaneKey, VecDeque<Item<W::Parsed>>>>,
-    permits: Semaphore,
+    // by plugin: one that hangs must not keep the others waiting
+    permits: Mutex<HashMap<String, Arc<Semaphore>>>,
     held: AtomicUsize,
     failed: AtomicU64,
     tasks: TaskTracker,
@@ -159,7 +160,7 @@ impl<W: Work> Dispatcher<W> {
             work,
             journal,
             clock,
-            permits: Semaphore::new(options.workers.max(1)),
+            permits: Mutex::default(),
             options,
             lanes: Mutex::new(HashMap::new()),
             held: AtomicUsize::new(0),
@@ -234,8 +235,17 @@ impl<W: Work> Shared<W> {
         again: bool,
     ) {
         let guid = delivery.guid.clone();
-        let parsed = match self.work.parse(delivery) {
-            Ok(parsed) => Arc::new(parsed),
+        let read = || {
+            let parsed = Arc::new(self.work.parse(delivery)?);
+            let plan = self.work.plan(&parsed);
+            Ok((parsed, plan))
+        };
+        // What people write is read here: a panic over one event must not end the handling of all, nor of this one
+        // again at every start.
+        let read = std::panic::catch_unwind(AssertUnwindSafe(read))
+            .unwrap_or_else(|panic| Err(format!("panicked: {}", panic_text(&*panic))));
+        let (parsed, plan) = match read {
+            Ok(read) => read,
             Err(error) => {
                 tracing::error!(seq, event_guid = guid, error, "an event cannot be read; it is not handled");
                 self.failed.fetch_add(1, Ordering::Relaxed);
@@ -244,7 +254,6 @@ impl<W: Work> Shared<W> {
                 return;
             }
         };
-        let plan = self.work.plan(&parsed);
         let todo: Vec<(HandlerPlan, u32)> = plan
             .handlers
             .into_iter()
@@ -314,7 +323,7 @@ impl<W: Work> Shared<W> {
     }
 
     /// One event, one handler, until done or given up; `None` if we stopped before.
-    async fn handle(&self, (_, subject): &LaneKey, item: Item<W::Parsed>) -> Option<()> {
+    async fn handle(&self, (plugin, subject): &LaneKey, item: Item<W::Parsed>) -> Option<()> {
         let Item { event, handler, parsed, mut failed, mut again } = item;
         let (seq, guid) = (event.seq, event.guid.as_str());
         let parsed = match parsed {
@@ -329,7 +338,7 @@ impl<W: Work> Shared<W> {
             },
         };
         loop {
-            let failure = match self.attempt(&parsed, &handler, again).await? {
+            let failure = match self.attempt(plugin, &parsed, &handler, again).await? {
                 Ok(()) => {
                     self.journal.note(seq, &handler, Progress::Done);
                     break;
@@ -380,14 +389,20 @@ impl<W: Work> Shared<W> {
     /// One try; `None` if we stopped before it ended.
     async fn attempt(
         &self,
+        plugin: &str,
         parsed: &Arc<W::Parsed>,
         handler: &str,
         again: bool,
     ) -> Option<Result<(), Failure>> {
+        let permits = {
+            let mut permits = self.permits.lock();
+            let workers = self.options.workers.max(1);
+            Arc::clone(permits.entry(plugin.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(workers))))
+        };
         let permit = tokio::select! {
             biased;
             () = self.stop.cancelled() => return None,
-            permit = self.permits.acquire() => permit.ok()?,
+            permit = permits.acquire() => permit.ok()?,
         };
         let work = Arc::clone(&self.work).run(Arc::clone(parsed), handler.to_owned(), again);
         let limit = self.options.handler_timeout;

@@ -46,6 +46,7 @@ impl Work for Script {
     }
 
     fn plan(&self, note: &Note) -> Plan {
+        assert_ne!(note.subject, "unplannable", "a bug in planning");
         let handler = |id: &String| HandlerPlan { id: id.clone(), lane: id.clone() };
         Plan { subject: note.subject.clone(), handlers: note.handlers.iter().map(handler).collect() }
     }
@@ -295,4 +296,32 @@ fn pauses_double_up_to_a_limit() {
     {
         assert_eq!(policy.after(failed, may_pass), expected.map(Duration::from_secs), "{failed} {may_pass}");
     }
+}
+
+#[tokio::test]
+async fn an_event_that_makes_the_reader_panic_stops_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rig = Rig::open(dir.path());
+    rig.run();
+    rig.accept("bad", "unplannable a").await;
+    rig.accept("good", "pr a").await;
+    assert_eq!(rig.begins().await, "good:a");
+    rig.journal.settled().await;
+    assert_eq!(rig.dispatcher.failed(), 1, "kept and counted");
+}
+
+#[tokio::test]
+async fn a_plugin_that_hangs_keeps_no_other_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rig = Rig::open(dir.path());
+    rig.run();
+    // As many as may run at a time.
+    for n in 0..4 {
+        let guid = format!("hangs{n}");
+        rig.when(&guid, "slow", [Does::Wait(CancellationToken::new())]);
+        rig.accept(&guid, &format!("pr{n} slow")).await;
+        rig.begins().await;
+    }
+    rig.accept("e", "pr0 quick").await;
+    assert_eq!(rig.begins().await, "e:quick");
 }

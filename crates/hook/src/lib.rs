@@ -59,7 +59,7 @@ pub struct Options {
     pub enablement: GithubEnablement,
     /// How long events that are through are kept.
     pub retention: Retention,
-    /// At most this many handlers run at a time.
+    /// At most this many events are in the hands of one plugin at a time.
     pub workers: usize,
     /// One try of a handler is given up after this time.
     pub handler_timeout: Duration,
