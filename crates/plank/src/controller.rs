@@ -5,6 +5,7 @@ use crate::decide::{self, Limits, Verdict};
 use crate::duplicates;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::runtime::watcher;
 use prow_api::labels;
@@ -12,12 +13,13 @@ use prow_api::prowjob::{KUBERNETES_AGENT, ProwJob, State};
 use prow_config::{Handle, Snapshot};
 use prow_kube::prowjobs::{self, BY_ACTIVE_JOB, BY_PROGRESS};
 use prow_kube::queue::{Outcome, Queue};
-use prow_kube::{Clients, Store, UnknownCluster};
+use prow_kube::{Change, Clients, Store, UnknownCluster};
 use prow_service::clock::SharedClock;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
@@ -90,9 +92,10 @@ impl Plank {
         let plank = Arc::new(self);
         let queue = Queue::new(Arc::clone(&plank.clock));
         let mut feeds = tokio::task::JoinSet::new();
-        feeds.spawn(feed(plank.jobs.clone(), queue.clone(), Arc::clone(&plank)));
+        // Subscribed here and not on their tasks, so that nothing falls between this and the first look at everything.
+        feeds.spawn(feed(plank.jobs.changes(), queue.clone(), Arc::clone(&plank)));
         for pods in plank.pods.values() {
-            feeds.spawn(feed(pods.clone(), queue.clone(), Arc::clone(&plank)));
+            feeds.spawn(feed(pods.changes(), queue.clone(), Arc::clone(&plank)));
         }
         plank.jobs.ready().await;
         for pods in plank.pods.values() {
@@ -104,7 +107,7 @@ impl Plank {
             }
         }
         plank.remember_build_ids();
-        plank.add_incomplete(&queue);
+        plank.add_everything(&queue);
         tracing::info!(jobs = plank.jobs.len(), "plank is running");
         let worker = Arc::clone(&plank);
         queue
@@ -115,9 +118,13 @@ impl Plank {
             .await;
     }
 
-    fn add_incomplete(&self, queue: &Queue) {
+    /// All jobs that are not complete, and all that have a Pod: it may be left over.
+    fn add_everything(&self, queue: &Queue) {
         for job in self.jobs.by(BY_PROGRESS, "incomplete") {
             queue.add(job.name());
+        }
+        for pod in self.pods.values().flat_map(Store::all) {
+            queue.add(&pod.name_any());
         }
     }
 
@@ -142,10 +149,13 @@ impl Plank {
         if job.status.state != State::Triggered {
             self.admission.settle(name);
         }
-        if job.complete() || job.spec.agent != KUBERNETES_AGENT || job.status.state == State::Scheduling {
+        if job.spec.agent != KUBERNETES_AGENT || job.status.state == State::Scheduling {
             return Outcome::Done;
         }
         let snapshot = self.config.snapshot();
+        if job.complete() {
+            return self.delete_leftover(&job, &snapshot).await;
+        }
         let api: Api<ProwJob> = Api::namespaced(self.clients.infra(), &snapshot.prow.prowjob_namespace);
         if job.status.state != State::Aborted {
             for older in duplicates::superseded(&self.jobs.by(BY_ACTIVE_JOB, &job.spec.job)) {
@@ -261,7 +271,13 @@ impl Plank {
                 self.write(api, job, job, snapshot).await?;
                 Ok(pause.map_or(Outcome::Done, Outcome::After))
             }
-            Verdict::Leaving => Ok(Outcome::Done),
+            Verdict::Leaving => {
+                // Crier keeps a Pod until its job is complete, and this job waits for the Pod to go.
+                if let Some(pod) = &pod {
+                    self.release(job, pod, snapshot).await?;
+                }
+                Ok(Outcome::Done)
+            }
             Verdict::Start => match self.start_pod(job, snapshot).await {
                 Ok(pod) => {
                     let mut after = job.clone();
@@ -282,6 +298,12 @@ impl Plank {
                 Err(StartError::Look(error)) => Err(error),
             },
             Verdict::Revive => {
+                // The watched Pod may be one that an earlier look deleted: a stop must not be counted twice. If it is,
+                // the watch is about to show that, and brings the job back.
+                let pod = self.ask_for_pod(job, snapshot).await?;
+                if decide::pending(job, pod.as_ref(), &limits, self.clock.now()) != Verdict::Revive {
+                    return Ok(Outcome::Done);
+                }
                 // Counted before the Pod goes, so that a crash in between can only revive less, never for ever.
                 let mut after = job.clone();
                 after.status.pod_revival_count += 1;
@@ -385,12 +407,57 @@ impl Plank {
 
     /// The Pod of a job. The watched copy may be behind: that there is none is asked for at the API server.
     async fn find_pod(&self, job: &ProwJob, snapshot: &Snapshot) -> Result<Option<Pod>, LookError> {
-        let client = self.clients.build(&job.spec.cluster)?;
         if let Some(pod) = self.pods.get(job.spec.cluster_alias()).and_then(|pods| pods.get(job.name())) {
             return Ok(Some(Pod::clone(&pod)));
         }
+        self.ask_for_pod(job, snapshot).await
+    }
+
+    /// The Pod of a job as the API server has it.
+    async fn ask_for_pod(&self, job: &ProwJob, snapshot: &Snapshot) -> Result<Option<Pod>, LookError> {
+        let client = self.clients.build(&job.spec.cluster)?;
         let api: Api<Pod> = Api::namespaced(client, &snapshot.prow.pod_namespace);
         Ok(api.get_opt(job.name()).await?)
+    }
+
+    /// Deletes the Pod of a complete job that should have gone with the job: whoever completed it was killed, or
+    /// refused, before that.
+    async fn delete_leftover(&self, job: &ProwJob, snapshot: &Snapshot) -> Outcome {
+        let pods = self.pods.get(job.spec.cluster_alias());
+        if !pods.and_then(|pods| pods.get(job.name())).is_some_and(|pod| decide::leftover(job, &pod)) {
+            return Outcome::Done;
+        }
+        match self.delete_pod(job, snapshot, false).await {
+            Ok(()) => {
+                tracing::debug!(
+                    prowjob = job.name(),
+                    job = job.spec.job,
+                    "deleted the Pod of a complete job"
+                );
+                Outcome::Done
+            }
+            Err(error) => {
+                tracing::warn!(prowjob = job.name(), %error, "could not delete the Pod of a complete job; trying again");
+                Outcome::Failed
+            }
+        }
+    }
+
+    /// Takes crier's finalizer off a Pod, if it is there.
+    async fn release(&self, job: &ProwJob, pod: &Pod, snapshot: &Snapshot) -> Result<(), LookError> {
+        let finalizers = pod.metadata.finalizers.as_deref().unwrap_or_default();
+        if !finalizers.iter().any(|f| f == labels::GCSK8S_FINALIZER) {
+            return Ok(());
+        }
+        let api: Api<Pod> =
+            Api::namespaced(self.clients.build(&job.spec.cluster)?, &snapshot.prow.pod_namespace);
+        let left: Vec<&String> = finalizers.iter().filter(|f| *f != labels::GCSK8S_FINALIZER).collect();
+        let change =
+            json!({"metadata": {"finalizers": left, "resourceVersion": pod.metadata.resource_version}});
+        match api.patch(job.name(), &PatchParams::default(), &Patch::Merge(change)).await {
+            Err(error) if !prowjobs::not_found(&error) => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     async fn start_pod(&self, job: &ProwJob, snapshot: &Snapshot) -> Result<Pod, StartError> {
@@ -419,12 +486,8 @@ impl Plank {
         let api: Api<Pod> =
             Api::namespaced(self.clients.build(&job.spec.cluster)?, &snapshot.prow.pod_namespace);
         let Some(pod) = self.find_pod(job, snapshot).await? else { return Ok(()) };
-        let finalizers = pod.metadata.finalizers.clone().unwrap_or_default();
-        if release && finalizers.iter().any(|f| f == labels::GCSK8S_FINALIZER) {
-            let left: Vec<&String> = finalizers.iter().filter(|f| *f != labels::GCSK8S_FINALIZER).collect();
-            let change =
-                json!({"metadata": {"finalizers": left, "resourceVersion": pod.metadata.resource_version}});
-            api.patch(job.name(), &PatchParams::default(), &Patch::Merge(change)).await?;
+        if release {
+            self.release(job, &pod, snapshot).await?;
         }
         match api.delete(job.name(), &DeleteParams::default()).await {
             Err(error) if !prowjobs::not_found(&error) => Err(error.into()),
@@ -462,23 +525,13 @@ fn build_id(pod: &Pod) -> String {
 }
 
 /// Puts the names of what changes into the queue. A Pod is named after its ProwJob.
-async fn feed<K>(store: Store<K>, queue: Queue, plank: Arc<Plank>)
-where
-    K: kube::Resource<DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + serde::de::DeserializeOwned
-        + Send
-        + Sync
-        + 'static,
-{
-    let mut changes = store.changes();
+async fn feed(mut changes: Receiver<Change>, queue: Queue, plank: Arc<Plank>) {
     loop {
         match changes.recv().await {
             Ok(change) => queue.add(&change.name),
             Err(RecvError::Lagged(missed)) => {
-                tracing::warn!(missed, "fell behind the watch; looking at every job that is not complete");
-                plank.add_incomplete(&queue);
+                tracing::warn!(missed, "fell behind the watch; looking at everything");
+                plank.add_everything(&queue);
             }
             Err(RecvError::Closed) => return,
         }

@@ -72,6 +72,18 @@ pub fn pending(job: &ProwJob, pod: Option<&Pod>, limits: &Limits, now: Timestamp
     }
 }
 
+/// Whether the Pod of a complete job is still to be deleted: whoever completed the job because of a time limit, or on
+/// request, could not delete it any more.
+pub fn leftover(job: &ProwJob, pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or("Pending");
+    let of_no_use = match phase {
+        "Pending" => true,
+        "Running" => job.status.state == State::Aborted,
+        _ => false,
+    };
+    of_no_use && job.complete() && pod.metadata.deletion_timestamp.is_none()
+}
+
 fn by_status(job: &ProwJob, pod: &Pod, limits: &Limits, deleting: bool, now: Timestamp) -> Verdict {
     let status = pod.status.as_ref();
     let phase = status.and_then(|s| s.phase.as_deref()).unwrap_or("Pending");

@@ -4,6 +4,7 @@
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::runtime::watcher;
 use prow_api::prowjob::{ProwJob, State};
 use prow_apiserver::ApiServer;
 use prow_config::{Handle, Snapshot};
@@ -272,6 +273,38 @@ async fn a_pod_that_vanishes_is_made_again_under_a_new_build() {
     // Never bound to a node, so it vanishes at once.
     cluster.pods.delete("killed", &DeleteParams::default()).await.unwrap();
     cluster.jobs.wait_for(|jobs| jobs.get("killed").filter(|j| j.status.build_id > first)).await;
+}
+
+#[tokio::test]
+async fn a_pod_that_could_not_be_deleted_with_its_job_is_deleted_later() {
+    let mut cluster = Cluster::start(|_| ()).await;
+    cluster.create("over", json!({})).await;
+    cluster.until("over", State::Pending).await;
+    cluster.stop().await;
+    // As after a crash between completing the job and deleting its Pod.
+    cluster.pod_status("over", json!({"phase": "Running", "startTime": cluster.clock_text()})).await;
+    let change = json!({"status": {"state": "aborted", "completionTime": cluster.clock_text()}});
+    cluster.api.patch("over", &PatchParams::default(), &Patch::Merge(change)).await.unwrap();
+    cluster.done("over").await;
+    let pods = Store::watch(cluster.pods.clone(), watcher::Config::default(), &[]);
+    pods.ready().await;
+    assert_eq!(pods.len(), 1);
+    cluster.run();
+    pods.wait_for(|pods| pods.is_empty().then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_lost_pod_that_crier_holds_does_not_hold_up_its_job() {
+    let cluster = Cluster::start(|_| ()).await;
+    cluster.create("lost", json!({})).await;
+    let first = cluster.until("lost", State::Pending).await.status.build_id.clone();
+    let hold = json!({"metadata": {"finalizers": ["prow.x-k8s.io/gcsk8sreporter"]}});
+    cluster.pods.patch("lost", &PatchParams::default(), &Patch::Merge(hold)).await.unwrap();
+    let start = cluster.clock_text();
+    cluster.pod_status("lost", json!({"phase": "Running", "reason": "NodeLost", "startTime": start})).await;
+    // Whoever looks after lost nodes deletes their Pods.
+    cluster.pods.delete("lost", &DeleteParams::default()).await.unwrap();
+    cluster.jobs.wait_for(|jobs| jobs.get("lost").filter(|j| j.status.build_id > first)).await;
 }
 
 impl Cluster {
