@@ -111,7 +111,7 @@ impl Supervisor {
             notices: Vec::new(),
         };
         dir.write_record(&record)?;
-        let deadline = plan.active_deadline_seconds.map(|s| Instant::now() + Duration::from_secs(s));
+        let deadline = plan.active_deadline_seconds.and_then(|s| outcome::after(Duration::from_secs(s)));
         Ok(Supervisor {
             dir,
             plan,
@@ -395,8 +395,10 @@ impl Supervisor {
             self.dir.write_record(&self.record)?;
             self.signal_all(Signal::SIGTERM);
         }
-        let at = Instant::now() + grace;
-        self.kill_at = Some(self.kill_at.map_or(at, |before| before.min(at)));
+        // What has been told to die already is not told again; it is only watched until it has.
+        if self.killed_at.is_none() {
+            self.kill_at = [self.kill_at, outcome::after(grace)].into_iter().flatten().min();
+        }
         Ok(())
     }
 

@@ -15,6 +15,11 @@ pub(super) const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
 /// Kubernetes' bound on a termination message, bytes.
 const TERMINATION_MESSAGE_LIMIT: usize = 4096;
 
+/// A moment to come; `None` if it is so far away that the clock cannot tell it.
+pub(super) fn after(wait: Duration) -> Option<Instant> {
+    Instant::now().checked_add(wait)
+}
+
 /// A container whose process has been started and which is not finished yet.
 pub(super) struct Active {
     pub(super) pid: Pid,
@@ -89,5 +94,17 @@ pub(super) fn start_error(now: Timestamp, why: &str) -> ContainerState {
         message: Some(why.to_owned()),
         started_at: now,
         finished_at: now,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_beyond_the_clock_is_none_and_no_panic() {
+        // As far as terminationGracePeriodSeconds and activeDeadlineSeconds reach.
+        assert_eq!(after(Duration::from_secs(i64::MAX.unsigned_abs())), None);
+        assert!(after(Duration::from_secs(30)).is_some());
     }
 }
