@@ -44,36 +44,74 @@ fn expand(pattern: &str, limit: usize) -> Vec<String> {
 }
 
 fn segments(pattern: &[&str], path: &[&str]) -> bool {
-    match (pattern.split_first(), path.split_first()) {
-        (None, None) => true,
-        (Some((&"**", [])), _) => !path.is_empty(),
-        (Some((&"**", rest)), _) => (0..=path.len()).any(|skip| segments(rest, &path[skip..])),
-        (Some((first, rest)), Some((name, deeper))) => {
-            let (first, name): (Vec<char>, Vec<char>) = (first.chars().collect(), name.chars().collect());
-            segment(&first, &name) && segments(rest, deeper)
-        }
-        _ => false,
+    let mut pieces: Vec<Vec<char>> = pattern.iter().map(|piece| piece.chars().collect()).collect();
+    let names: Vec<Vec<char>> = path.iter().map(|name| name.chars().collect()).collect();
+    let any = |piece: &Vec<char>| piece == &['*', '*'];
+    if pieces.last().is_some_and(any) {
+        // At the end it means what lies below, so there has to be something.
+        pieces.insert(pieces.len() - 1, vec!['*']);
     }
+    walk(&pieces, &names, any, |piece, name| segment(piece, name))
+}
+
+/// Whether the pieces of a pattern cover all items in order; pieces that are `any` cover as many as they like. A
+/// job chooses the items, so it must not choose how long this takes: only the last `any` is ever tried again.
+fn walk<P, T>(pattern: &[P], items: &[T], any: impl Fn(&P) -> bool, fits: impl Fn(&P, &T) -> bool) -> bool {
+    let (mut p, mut i) = (0, 0);
+    let mut retry = None;
+    while p < pattern.len() || i < items.len() {
+        if p < pattern.len() && any(&pattern[p]) {
+            p += 1;
+            retry = Some((p, i));
+        } else if p < pattern.len() && i < items.len() && fits(&pattern[p], &items[i]) {
+            (p, i) = (p + 1, i + 1);
+        } else if let Some((after, from)) = retry.filter(|(_, from)| *from < items.len()) {
+            (p, i) = (after, from + 1);
+            retry = Some((p, i));
+        } else {
+            return false;
+        }
+    }
+    true
+}
+
+/// One character of a pattern, or a class of them.
+enum Piece<'p> {
+    Star,
+    One,
+    Class(&'p [char]),
+    Char(char),
 }
 
 fn segment(pattern: &[char], name: &[char]) -> bool {
-    match pattern.split_first() {
-        None => name.is_empty(),
-        Some(('*', rest)) => (0..=name.len()).any(|skip| segment(rest, &name[skip..])),
-        Some(('[', rest)) => {
-            match (rest.iter().position(|c| *c == ']').filter(|at| *at > 0), name.split_first()) {
-                (Some(close), Some((c, deeper))) => {
-                    class(&rest[..close], *c) && segment(&rest[close + 1..], deeper)
+    let mut pieces = Vec::new();
+    let mut rest = pattern;
+    while let Some((first, after)) = rest.split_first() {
+        rest = after;
+        pieces.push(match first {
+            '*' => Piece::Star,
+            '?' => Piece::One,
+            '[' => match after.iter().position(|c| *c == ']').filter(|at| *at > 0) {
+                Some(close) => {
+                    rest = &after[close + 1..];
+                    Piece::Class(&after[..close])
                 }
-                (None, Some(('[', deeper))) => segment(rest, deeper),
-                _ => false,
-            }
-        }
-        Some((first, rest)) => match name.split_first() {
-            Some((c, deeper)) => (*first == '?' || first == c) && segment(rest, deeper),
-            None => false,
-        },
+                None => Piece::Char('['),
+            },
+            c => Piece::Char(*c),
+        });
     }
+    walk(
+        &pieces,
+        name,
+        |piece| matches!(piece, Piece::Star),
+        |piece, c| match piece {
+            Piece::Star => false,
+            Piece::One => true,
+            Piece::Class(set) => class(set, *c),
+            Piece::Char(own) => own == c,
+        },
+    )
 }
 
 fn class(set: &[char], c: char) -> bool {
@@ -116,8 +154,23 @@ mod tests {
             ("[a-c]x[!0-9]", "bx1", false),
             ("a[", "a[", true),
             ("{a", "{a", true),
+            ("a/**/b/**/c", "a/x/b/y/b/c", true),
+            ("a/**/b/**/c", "a/x/c/y/c", false),
+            ("**/a/**", "x/a", false),
+            ("**/a/**", "x/a/a", true),
+            ("*a*b", "aabab", true),
+            ("*a*b", "aabba", false),
         ] {
             assert_eq!(matches(pattern, path), expected, "{pattern} {path}");
         }
+    }
+
+    #[test]
+    fn a_name_cannot_make_matching_take_for_ever() {
+        let name = "a".repeat(250);
+        assert!(!matches("*a*a*a*a*a*a*a*a*.log", &name));
+        assert!(matches("*a*a*a*a*a*a*a*a*", &name));
+        let path = ["a"; 2000].join("/");
+        assert!(!matches("**/a/**/a/**/a/**/a/**/a/*.log", &path));
     }
 }
