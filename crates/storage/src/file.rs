@@ -318,6 +318,19 @@ fn file_error(url: &BucketUrl, action: &'static str, name: &str, error: io::Erro
         ErrorKind::NotFound | ErrorKind::NotADirectory if action == "read" => {
             StorageError::NotFound { bucket, name }
         }
+        // Trying again would not help, and a job may leave as many such names as it likes.
+        ErrorKind::InvalidFilename => StorageError::BadName {
+            bucket,
+            name,
+            why: "a part of it is longer than the name of a file may be",
+        },
+        ErrorKind::NotADirectory
+        | ErrorKind::IsADirectory
+        | ErrorKind::DirectoryNotEmpty
+        | ErrorKind::AlreadyExists => {
+            let why = "on a disk, an object and a directory of objects cannot have one name";
+            StorageError::BadName { bucket, name, why }
+        }
         ErrorKind::PermissionDenied => StorageError::Denied { action, bucket, name, why: error.to_string() },
         _ => StorageError::Failed { action, bucket, name, why: error.to_string() },
     }

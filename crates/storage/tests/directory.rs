@@ -76,6 +76,20 @@ async fn a_stream_that_fails_leaves_what_was_there() {
 }
 
 #[tokio::test]
+async fn names_that_no_disk_takes_are_refused_for_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let bucket = open(dir.path());
+    put(&bucket, "file", "x").await;
+    put(&bucket, "directory/file", "x").await;
+    // The attributes of an unusual object lie in a file whose name is longer than its own.
+    for name in ["a".repeat(256), "a".repeat(253), "file/below".to_owned(), "directory".to_owned()] {
+        let attributes = Attributes::content_type("text/x-unusual");
+        let error = bucket.put_bytes(&name, "y".into(), &attributes).await.unwrap_err();
+        assert!(error.is_permanent(), "{name}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn what_a_killed_writer_left_is_removed_and_what_is_being_written_stays() {
     let dir = tempfile::tempdir().unwrap();
     let staging = dir.path().join(".prow/staging");
