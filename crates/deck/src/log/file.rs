@@ -13,6 +13,10 @@ use std::time::SystemTime;
 const PIECE: u64 = 512 << 10;
 /// Compressed bytes decoded at once: at deflate's best ratio this gives half a megabyte.
 const SIP: usize = 512;
+/// What unpacks to more than this, and to more than [`LIKELY`] times its size, is no log but a bomb: a job can leave one
+/// where a log is looked for, and whoever looks would keep a processor busy for hours.
+const FLOOR: u64 = 1 << 30;
+const LIKELY: u64 = 200;
 
 /// A log file.
 #[derive(Debug, Clone)]
@@ -80,35 +84,54 @@ impl LogFile {
     }
 }
 
-/// Decodes gzip members, a sip at a time.
+/// Decodes gzip members, a sip at a time, as long as it is likely that somebody wants to read them.
 pub fn gunzip(stream: Pieces, bucket: String, name: String) -> Pieces {
+    gunzip_up_to(FLOOR, stream, bucket, name)
+}
+
+struct Gunzip<F> {
+    stream: Pieces,
+    input: Bytes,
+    /// `None` once everything is decoded.
+    decoder: Option<MultiGzDecoder<Vec<u8>>>,
+    packed: u64,
+    unpacked: u64,
+    failed: F,
+}
+
+fn gunzip_up_to(floor: u64, stream: Pieces, bucket: String, name: String) -> Pieces {
     let failed = move |error: std::io::Error| StorageError::Failed {
         action: "decode",
         bucket: bucket.clone(),
         name: name.clone(),
         why: format!("its Content-Encoding is gzip, but: {error}"),
     };
-    let state = (stream, Bytes::new(), Some(MultiGzDecoder::new(Vec::new())), failed);
-    futures::stream::try_unfold(state, |(mut stream, mut input, mut decoder, failed)| async move {
+    let decoder = Some(MultiGzDecoder::new(Vec::new()));
+    let state = Gunzip { stream, input: Bytes::new(), decoder, packed: 0, unpacked: 0, failed };
+    futures::stream::try_unfold(state, move |mut state| async move {
         loop {
-            let Some(mut working) = decoder.take() else { return Ok(None) };
-            if input.is_empty() {
-                match stream.try_next().await? {
-                    Some(piece) => input = piece,
+            let Some(mut working) = state.decoder.take() else { return Ok(None) };
+            if state.input.is_empty() {
+                match state.stream.try_next().await? {
+                    Some(piece) => state.input = piece,
                     None => {
-                        let rest = working.finish().map_err(&failed)?;
-                        return Ok(
-                            (!rest.is_empty()).then(|| (Bytes::from(rest), (stream, input, None, failed)))
-                        );
+                        let rest = working.finish().map_err(&state.failed)?;
+                        return Ok((!rest.is_empty()).then(|| (Bytes::from(rest), state)));
                     }
                 }
             }
-            let sip = input.split_to(input.len().min(SIP));
-            working.write_all(&sip).map_err(&failed)?;
+            let sip = state.input.split_to(state.input.len().min(SIP));
+            working.write_all(&sip).map_err(&state.failed)?;
             let out = std::mem::take(working.get_mut());
-            decoder = Some(working);
+            state.decoder = Some(working);
+            state.packed += sip.len() as u64;
+            state.unpacked += out.len() as u64;
+            if state.unpacked > floor && state.unpacked / LIKELY > state.packed {
+                let why = format!("it unpacks to more than {LIKELY} times its size");
+                return Err((state.failed)(std::io::Error::other(why)));
+            }
             if !out.is_empty() {
-                return Ok(Some((Bytes::from(out), (stream, input, decoder, failed))));
+                return Ok(Some((Bytes::from(out), state)));
             }
         }
     })
