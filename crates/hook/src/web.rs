@@ -13,12 +13,16 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::LengthLimitError;
 use prow_github::webhook::{Rejection, validate};
+use prow_service::clock::SharedClock;
 use std::error::Error as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 const PLUGIN_HELP: &str = "/plugin-help";
 /// GitHub sends at most this.
 const LARGEST_PAYLOAD: usize = 25 << 20;
+/// GitHub itself waits ten seconds for our answer.
+const READ_WITHIN: Duration = Duration::from_secs(60);
 
 /// Refuses paths that [`router`] cannot route.
 pub(crate) fn check_path(path: &str) -> Result<(), Error> {
@@ -63,25 +67,41 @@ async fn webhook(State(hook): State<Hook>, request: Request<Body>) -> Response {
         Ok(_) | Err(Rejection::Payload) => {}
         Err(rejection) => return rejected(&rejection, guid),
     }
-    let payload = match axum::body::to_bytes(body, LARGEST_PAYLOAD).await {
+    let payload = match read(body, hook.inner.work.clock(), guid).await {
         Ok(payload) => payload,
-        Err(error) if error.source().is_some_and(|s| s.is::<LengthLimitError>()) => {
-            let text = format!("413 Payload Too Large: Hook accepts at most {LARGEST_PAYLOAD} bytes");
-            return refuse(StatusCode::PAYLOAD_TOO_LARGE, &text);
-        }
-        Err(error) => {
-            tracing::warn!(event_guid = guid, %error, "could not read a webhook");
-            return refuse(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "500 Internal Server Error: Failed to read request body",
-            );
-        }
+        Err(refusal) => return refusal,
     };
     let genuine = match validate(&head.method, &head.headers, &payload, &secrets) {
         Ok(genuine) => genuine,
         Err(rejection) => return rejected(&rejection, guid),
     };
     accept(&hook, genuine, &head.headers, payload).await
+}
+
+/// The whole body, or the answer to one that is too large, breaks off or takes too long: until it is whole, nobody has
+/// shown that they may say anything.
+async fn read(body: Body, clock: &SharedClock, guid: &str) -> Result<Bytes, Response> {
+    let unreadable = || {
+        refuse(StatusCode::INTERNAL_SERVER_ERROR, "500 Internal Server Error: Failed to read request body")
+    };
+    let read = tokio::select! {
+        read = axum::body::to_bytes(body, LARGEST_PAYLOAD) => read,
+        () = clock.sleep(READ_WITHIN) => {
+            tracing::warn!(event_guid = guid, within = ?READ_WITHIN, "a webhook's body did not come in time");
+            return Err(unreadable());
+        }
+    };
+    match read {
+        Ok(payload) => Ok(payload),
+        Err(error) if error.source().is_some_and(|s| s.is::<LengthLimitError>()) => {
+            let text = format!("413 Payload Too Large: Hook accepts at most {LARGEST_PAYLOAD} bytes");
+            Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, &text))
+        }
+        Err(error) => {
+            tracing::warn!(event_guid = guid, %error, "could not read a webhook");
+            Err(unreadable())
+        }
+    }
 }
 
 /// Keeps a genuine event, then says so.
@@ -141,6 +161,20 @@ async fn plugin_help(State(hook): State<Hook>, method: Method) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_body_that_does_not_come_is_not_waited_for() {
+        let clock = prow_service::clock::ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
+        let shared = clock.shared();
+        let never = Body::from_stream(futures::stream::pending::<std::io::Result<Bytes>>());
+        let reading = tokio::spawn(async move { read(never, &shared, "guid").await });
+        while !reading.is_finished() {
+            clock.advance(Duration::from_secs(1));
+            tokio::task::yield_now().await;
+        }
+        let refusal = reading.await.unwrap().unwrap_err();
+        assert_eq!(refusal.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    }
 
     #[test]
     fn only_paths_that_can_be_routed_are_taken() {

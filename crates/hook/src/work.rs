@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 use prow_github::webhook::{Event, GenericComment};
 use prow_plugins::{Context, Facet, Input};
+use prow_service::clock::SharedClock;
 use prow_service::enablement::GithubEnablement;
 use std::sync::Arc;
 
@@ -30,6 +31,10 @@ pub(crate) struct PluginWork {
 impl PluginWork {
     pub(crate) fn new(deps: Deps, enablement: GithubEnablement, http: reqwest::Client) -> PluginWork {
         PluginWork { deps, enablement, http }
+    }
+
+    pub(crate) fn clock(&self) -> &SharedClock {
+        &self.deps.clock
     }
 
     pub(crate) fn now(&self) -> Timestamp {
