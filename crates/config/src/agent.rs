@@ -10,7 +10,7 @@ mod stamp;
 
 use crate::diagnostic::{Diagnostic, LoadErrors};
 use crate::diff::JobChanges;
-use crate::load::{LoadOptions, load};
+use crate::load::{LoadOptions, Memory, load_again};
 use crate::snapshot::Snapshot;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use stamp::Stamp;
@@ -69,7 +69,14 @@ struct State {
     sender: watch::Sender<Arc<Snapshot>>,
     options: LoadOptions,
     /// What the files looked like when they were last read, successfully or not.
-    seen: Mutex<Stamp>,
+    seen: Mutex<Seen>,
+}
+
+/// What the next reading starts from.
+#[derive(Debug, Default)]
+struct Seen {
+    stamp: Stamp,
+    memory: Memory,
 }
 
 enum Wake {
@@ -78,10 +85,10 @@ enum Wake {
 }
 
 /// Loads a tree that stands still: read again until it looks the same before and after.
-fn load_still(options: &LoadOptions) -> (Result<Snapshot, LoadErrors>, Stamp) {
+fn load_still(options: &LoadOptions, memory: &mut Memory) -> (Result<Arc<Snapshot>, LoadErrors>, Stamp) {
     let mut before = Stamp::of(options);
     for _ in 1..ATTEMPTS {
-        let result = load(options);
+        let result = load_again(options, memory);
         let after = Stamp::of(options);
         if before == after {
             return (result, after);
@@ -99,12 +106,12 @@ impl State {
     fn reload(&self, always: bool) -> Result<bool, LoadErrors> {
         // A panic while reading leaves the old stamp, which only means reading again.
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if !always && *seen == Stamp::of(&self.options) {
+        if !always && seen.stamp == Stamp::of(&self.options) {
             return Ok(false);
         }
-        let (result, stamp) = load_still(&self.options);
-        *seen = stamp;
-        self.sender.send_replace(Arc::new(result?));
+        let (result, stamp) = load_still(&self.options, &mut seen.memory);
+        seen.stamp = stamp;
+        self.sender.send_replace(result?);
         Ok(true)
     }
 }
@@ -112,13 +119,15 @@ impl State {
 impl Agent {
     /// Loads once, then keeps loading when files change. Fails if the first load does.
     pub fn start(options: LoadOptions) -> Result<(Handle, Agent), LoadErrors> {
-        let (result, stamp) = load_still(&options);
+        let mut seen = Seen::default();
+        let (result, stamp) = load_still(&options, &mut seen.memory);
+        seen.stamp = stamp;
         let snapshot = result?;
         for warning in &snapshot.warnings {
             tracing::warn!(component = "config", "{warning}");
         }
-        let (sender, current) = watch::channel(Arc::new(snapshot));
-        let state = Arc::new(State { sender, options, seen: Mutex::new(stamp) });
+        let (sender, current) = watch::channel(snapshot);
+        let state = Arc::new(State { sender, options, seen: Mutex::new(seen) });
         let (wake, woken) = mpsc::channel();
         let watcher = watch_files(&state.options, wake.clone());
         let worker = state.clone();

@@ -154,6 +154,8 @@ pub(crate) struct JobFile {
     pub periodics: Vec<WrittenJob>,
     /// Honoured in config.yaml only.
     pub decorate_all_jobs: bool,
+    /// Nothing but the presets was read: the jobs are those of the last snapshot from the file of this name.
+    pub unchanged: Option<Arc<str>>,
 }
 
 /// Top-level keys of jobs.

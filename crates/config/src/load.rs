@@ -1,9 +1,12 @@
 //! From files to a [`Snapshot`]: what to read, in which order (prow-config §4.0, §6).
 
 mod jobset;
+mod memory;
 mod parallel;
 mod plugin_parts;
 mod supplemental;
+
+pub(crate) use memory::Memory;
 
 use crate::diagnostic::{Diagnostic, Kind, LoadErrors, Severity};
 use crate::goyaml::{self, Cursor, Document, Findings};
@@ -13,6 +16,7 @@ use crate::podtemplate::Pool;
 use crate::prowconfig::{self, ProwConfig};
 use crate::snapshot::Snapshot;
 use crate::walk;
+use memory::{Remembered, Usable};
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -56,18 +60,47 @@ impl Default for LoadOptions {
 
 /// Reads, merges, defaults and validates everything. Either a whole snapshot, or every error that was found.
 pub fn load(options: &LoadOptions) -> Result<Snapshot, LoadErrors> {
-    let pool = Pool::default();
+    run(options, &Memory::default()).map(|done| done.snapshot)
+}
+
+/// As [`load`], with the jobs of files that did not change since the memory's last snapshot. Errors leave the memory
+/// as it was.
+pub(crate) fn load_again(options: &LoadOptions, memory: &mut Memory) -> Result<Arc<Snapshot>, LoadErrors> {
+    let Loaded { snapshot, decorate_all_jobs, files } = run(options, memory)?;
+    let snapshot = Arc::new(snapshot);
+    memory.keep(&snapshot, decorate_all_jobs, files);
+    Ok(snapshot)
+}
+
+struct Loaded {
+    snapshot: Snapshot,
+    decorate_all_jobs: bool,
+    files: memory::Files,
+}
+
+fn run(options: &LoadOptions, memory: &Memory) -> Result<Loaded, LoadErrors> {
     let mut found = Found { strict: options.strict, ..Found::default() };
-    let (mut prow, own_jobs) = read_config(options, &pool, &mut found);
+    let (mut prow, own_jobs) = read_config(options, &memory.pool, &mut found);
     supplemental::merge(&mut prow, options, &mut found);
     read_version(options, &mut prow, &mut found);
     let mut at_fault = Vec::new();
     prowconfig::finish(&mut prow, &mut at_fault);
     found.take(placed(at_fault, &options.config_path, true));
-    let files = read_jobs(options, own_jobs, &pool, &mut found);
-    let jobs = jobset::assemble(files, &prow, &pool, &mut found);
+    let decorate_all_jobs = own_jobs.decorate_all_jobs;
+    let mut last = memory.usable(&mut prow, decorate_all_jobs);
+    let mut read = read_jobs(options, memory, last);
+    if let Some(usable) = last
+        && !usable.same_presets(std::iter::once(&own_jobs).chain(&read.files))
+    {
+        last = None;
+        read = read_jobs(options, memory, last);
+    }
+    found.take(read.findings);
+    read.files.insert(0, own_jobs);
+    let jobs = jobset::assemble(read.files, &prow, &memory.pool, last, &mut found);
     let plugins = read_plugins(options, &mut found);
-    found.result(Snapshot { prow, jobs, plugins, warnings: Vec::new() })
+    let snapshot = found.result(Snapshot { prow, jobs, plugins, warnings: Vec::new() })?;
+    Ok(Loaded { snapshot, decorate_all_jobs, files: read.remembered })
 }
 
 /// Findings of all files so far.
@@ -212,32 +245,55 @@ fn read_version(options: &LoadOptions, prow: &mut ProwConfig, found: &mut Found)
     }
 }
 
-/// Jobs of config.yaml first, then of the job files in walk order. Files are read by as many threads as there are
-/// processors.
-fn read_jobs(options: &LoadOptions, own: JobFile, pool: &Pool, found: &mut Found) -> Vec<JobFile> {
-    let mut files = vec![own];
-    let Some(root) = &options.job_config_path else { return files };
+/// What reading the job files gave.
+#[derive(Default)]
+struct ReadJobs {
+    /// In walk order.
+    files: Vec<JobFile>,
+    remembered: memory::Files,
+    findings: Vec<Diagnostic>,
+}
+
+/// The job files in walk order. They are read by as many threads as there are processors; of those that are as they
+/// were in the last snapshot, only the text is.
+fn read_jobs(options: &LoadOptions, memory: &Memory, last: Option<Usable<'_>>) -> ReadJobs {
+    let mut out = ReadJobs::default();
+    let Some(root) = &options.job_config_path else { return out };
     if !root.exists() {
-        found.error(Diagnostic::error(format!(
+        out.findings.push(Diagnostic::error(format!(
             "{} does not exist; it is the job configuration",
             root.display()
         )));
-        return files;
+        return out;
     }
-    let mut errors = Vec::new();
-    let paths = walk::job_files(root, &mut errors);
-    found.take(errors);
-    let read = parallel::map(&paths, |path| {
-        let mut findings = Findings::new(path.to_string_lossy().into());
-        let file =
-            with_document(path, true, &mut findings, |root, findings| jobfile::read(root, pool, findings));
-        (file, findings.list)
-    });
-    for (file, findings) in read {
-        found.take(findings);
-        files.push(file);
+    let paths = walk::job_files(root, &mut out.findings);
+    let read = parallel::map(&paths, |path| read_job_file(path, memory, last));
+    for (path, (file, findings, remembered)) in paths.into_iter().zip(read) {
+        out.findings.extend(findings);
+        out.files.push(file);
+        out.remembered.extend(remembered.map(|r| (path, r)));
     }
-    files
+    out
+}
+
+fn read_job_file(
+    path: &Path,
+    memory: &Memory,
+    last: Option<Usable<'_>>,
+) -> (JobFile, Vec<Diagnostic>, Option<Remembered>) {
+    let mut findings = Findings::new(path.to_string_lossy().into());
+    let text = match read_text(path, true) {
+        Ok(text) => text,
+        Err(message) => return (JobFile::default(), vec![Diagnostic::error(message)], None),
+    };
+    if let Some((file, known)) = last.and_then(|last| last.unchanged(path, &text)) {
+        return (file, known.findings.clone(), Some(known.clone()));
+    }
+    let document = Document::parse(&text, &mut findings);
+    let root = document.as_ref().and_then(Document::root);
+    let file = root.map(|root| jobfile::read(root, &memory.pool, &mut findings)).unwrap_or_default();
+    let remembered = memory.remembered(&text, &file, &findings.list);
+    (file, findings.list, Some(remembered))
 }
 
 fn read_plugins(options: &LoadOptions, found: &mut Found) -> PluginConfig {

@@ -85,6 +85,53 @@ async fn a_configmap_flip_is_seen_whole() {
     assert_eq!(name(&handle.snapshot()), "two");
 }
 
+/// Two files that belong together, behind one link that is flipped at any moment of a load.
+#[cfg(unix)]
+#[test]
+fn a_link_that_is_flipped_under_load_gives_one_tree_or_the_other() {
+    use std::os::unix::fs::symlink;
+    let dir = tempfile::tempdir().unwrap();
+    let at = |p: &str| dir.path().join(p);
+    for tree in ["one", "two"] {
+        fs::create_dir_all(at(tree).join("jobs")).unwrap();
+        fs::write(at(tree).join("config.yaml"), format!("pod_namespace: {tree}\n")).unwrap();
+        for file in 0..20 {
+            let path = at(tree).join(format!("jobs/{file}.yaml"));
+            fs::write(path, job(&format!("{tree}-{file}"))).unwrap();
+        }
+    }
+    symlink("one", at("tree")).unwrap();
+    let options = LoadOptions {
+        config_path: at("tree/config.yaml"),
+        job_config_path: Some(at("tree/jobs")),
+        ..LoadOptions::default()
+    };
+    let mut memory = Memory::default();
+    for round in 0..60_u32 {
+        let target = if round % 2 == 0 { "two" } else { "one" };
+        symlink(target, at("next")).unwrap();
+        let snapshot = thread::scope(|scope| {
+            let flip = scope.spawn(|| {
+                // Another moment of the load in each round; which one does not matter.
+                (0..round * 2000).for_each(|i| {
+                    std::hint::black_box(i);
+                });
+                fs::rename(at("next"), at("tree")).unwrap();
+            });
+            let (result, _) = load_still(&options, &mut memory);
+            flip.join().unwrap();
+            result.unwrap()
+        });
+        let tree = &snapshot.prow.pod_namespace;
+        assert_eq!(snapshot.jobs.len(), 20);
+        for job in &snapshot.jobs.periodics {
+            assert!(job.base.name.starts_with(tree.as_str()), "{} under {tree}", job.base.name);
+        }
+        let (now, _) = load_still(&options, &mut memory);
+        assert_eq!(now.unwrap().prow.pod_namespace, target);
+    }
+}
+
 #[test]
 fn a_fixed_handle_stays() {
     let handle = Handle::fixed(Snapshot::default());

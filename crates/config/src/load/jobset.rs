@@ -1,5 +1,6 @@
 //! From the jobs of all files to one set: merged, defaulted, validated (prow-config §6.3, §5, §5.6).
 
+use super::memory::{OfFile, Usable};
 use super::{Found, parallel};
 use crate::defaults::Defaulter;
 use crate::diagnostic::Diagnostic;
@@ -21,16 +22,44 @@ struct Done {
     errors: Vec<Diagnostic>,
 }
 
+impl Done {
+    /// As they were in the last snapshot.
+    fn again(jobs: &OfFile<'_>) -> Done {
+        fn copied<T: Clone>(lists: &[(&str, Vec<&T>)]) -> Vec<(String, Vec<T>)> {
+            lists
+                .iter()
+                .map(|(repo, list)| ((*repo).to_owned(), list.iter().map(|&job| job.clone()).collect()))
+                .collect()
+        }
+        Done {
+            presubmits: copied(&jobs.presubmits),
+            postsubmits: copied(&jobs.postsubmits),
+            periodics: jobs.periodics.iter().map(|&job| job.clone()).collect(),
+            errors: Vec::new(),
+        }
+    }
+}
+
 /// Merges files in their order.
-pub(super) fn assemble(mut files: Vec<JobFile>, prow: &ProwConfig, pool: &Pool, found: &mut Found) -> Jobs {
+pub(super) fn assemble(
+    mut files: Vec<JobFile>,
+    prow: &ProwConfig,
+    pool: &Pool,
+    last: Option<Usable<'_>>,
+    found: &mut Found,
+) -> Jobs {
     let decorate_all = files.first().is_some_and(|f| f.decorate_all_jobs);
     let presets = presets(&mut files, found);
     let layers: Vec<Layer<'_>> = presets.iter().map(|p| Layer::new(p, pool)).collect();
+    let last = last.map(Usable::jobs);
     let files: Vec<Mutex<JobFile>> = files.into_iter().map(Mutex::new).collect();
     let done = parallel::map(&files, |file| {
         // Each file is taken by one worker; a poisoned lock would mean that worker panicked, and the panic is
         // passed on.
         let file = file.lock().map(|mut f| std::mem::take(&mut *f)).unwrap_or_default();
+        if let (Some(name), Some(last)) = (&file.unchanged, &last) {
+            return last.get(name).map(Done::again).unwrap_or_default();
+        }
         finish_file(file, prow, &layers, pool, decorate_all)
     });
     drop(layers);
