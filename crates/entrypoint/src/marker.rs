@@ -1,9 +1,12 @@
 //! Marker files: an exit code in decimal that appears whole or not at all (prow-runtime §8.3).
 
 use std::fs::{self, File, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+
+/// Bytes that are read of a marker; none is that long.
+const LONGEST: u64 = 64;
 
 /// Writes a marker: temporary file in the same directory, synced, readable by every user, renamed.
 pub(crate) fn write(path: &Path, code: i32) -> io::Result<()> {
@@ -24,9 +27,16 @@ pub(crate) fn write(path: &Path, code: i32) -> io::Result<()> {
     result
 }
 
-/// The code in a marker; `None` while there is no marker.
+/// The code in a marker; `None` while there is no marker. What another container put in its place instead (a pipe, a
+/// file without end) is an error and nothing to wait for.
 pub(crate) fn read(path: &Path) -> Result<Option<i32>, String> {
-    match fs::read_to_string(path) {
+    let read = || -> io::Result<String> {
+        let file = fs::OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)?;
+        let mut text = String::new();
+        file.take(LONGEST).read_to_string(&mut text)?;
+        Ok(text)
+    };
+    match read() {
         Ok(text) => match text.trim().parse() {
             Ok(code) => Ok(Some(code)),
             Err(_) => Err(format!("{} holds no exit code but {text:?}", path.display())),

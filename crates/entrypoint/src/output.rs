@@ -4,6 +4,7 @@
 use crate::log;
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,7 +21,10 @@ struct Both {
 
 impl Output {
     pub(crate) fn create(process_log: &Path) -> io::Result<Self> {
-        Ok(Output::new(Some(Box::new(io::stdout())), Some(Box::new(File::create(process_log)?))))
+        // Without waiting: another container could have put a pipe there that nobody reads.
+        let mut options = File::options();
+        options.write(true).create(true).truncate(true).custom_flags(nix::libc::O_NONBLOCK);
+        Ok(Output::new(Some(Box::new(io::stdout())), Some(Box::new(options.open(process_log)?))))
     }
 
     /// Without a log: what is said goes to standard output alone.

@@ -290,3 +290,19 @@ fn copy_mode_places_a_working_binary_with_its_mode() {
         Command::new(ENTRYPOINT).args(["--copy-mode-only", "--copy-destination=/no/such/dir/x"]).status();
     assert_eq!(status.unwrap().code(), Some(1));
 }
+
+#[test]
+fn a_pipe_where_a_file_should_be_holds_nobody_up() {
+    let world = World::new();
+    let mode = nix::sys::stat::Mode::S_IRWXU;
+    nix::unistd::mkfifo(&world.path("previous.txt"), mode).unwrap();
+    let mut options = world.sh_options("exit 0");
+    options["previous_marker"] = json!(world.path("previous.txt"));
+    assert_eq!(world.run(&options).0.code(), Some(127));
+    assert_eq!(world.marker().as_deref(), Some("127"));
+
+    let world = World::new();
+    nix::unistd::mkfifo(&world.path("log.txt"), mode).unwrap();
+    let (status, _) = world.run(&world.sh_options("exit 0"));
+    assert_eq!((status.code(), world.marker().as_deref()), (Some(127), Some("127")));
+}
