@@ -217,7 +217,7 @@ impl JobKeys {
             cluster: self.cluster.clone(),
             namespace: self.namespace.clone(),
             error_on_eviction: self.error_on_eviction,
-            spec: self.spec.clone().map(Arc::new),
+            spec: self.spec.clone().map(|spec| Arc::new(spec.into())),
             reporter_config: self.reporter_config.clone(),
             rerun_auth_config: self.rerun_auth_config.clone(),
             hidden: self.hidden,
