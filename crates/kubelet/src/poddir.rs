@@ -10,7 +10,7 @@ use nix::fcntl::{AT_FDCWD, FcntlArg, OFlag, fcntl, openat};
 use nix::libc;
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -147,7 +147,12 @@ pub fn remove_tree(path: &Path) -> Result<(), Error> {
         let mut levels = vec![Level::clear(OsString::new(), &at)?];
         while let Some(level) = levels.last_mut() {
             if let Some(name) = level.directories.pop() {
-                at = open_up(&at, Path::new(&name))?;
+                match open_up(&at, Path::new(&name)) {
+                    Ok(inner) => at = inner,
+                    // A supervisor that is ending may be removing the same.
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                    Err(e) => return Err(e),
+                }
                 levels.push(Level::clear(name, &at)?);
                 continue;
             }
@@ -157,11 +162,18 @@ pub fn remove_tree(path: &Path) -> Result<(), Error> {
             if parent.id != id(&at)? {
                 return Err(io::Error::other("something moved a directory while it was being removed"));
             }
-            unlinkat(&at, emptied.as_os_str(), UnlinkatFlags::RemoveDir)?;
+            unlink(&at, &emptied, UnlinkatFlags::RemoveDir)?;
         }
-        std::fs::remove_dir(path)
+        match std::fs::remove_dir(path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        }
     };
-    remove().map_err(failed)
+    match remove() {
+        // Somebody else has removed the last of it.
+        Err(e) if e.kind() == io::ErrorKind::NotFound && !path.exists() => Ok(()),
+        done => done.map_err(failed),
+    }
 }
 
 const DIRECTORY: OFlag = OFlag::O_NOFOLLOW.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
@@ -183,10 +195,18 @@ impl Level {
             if is_dir {
                 directories.push(name);
             } else {
-                unlinkat(dir, name.as_os_str(), UnlinkatFlags::NoRemoveDir)?;
+                unlink(dir, &name, UnlinkatFlags::NoRemoveDir)?;
             }
         }
         Ok(Level { name, id: id(dir)?, directories })
+    }
+}
+
+/// That it is gone already is as good.
+fn unlink(dir: &OwnedFd, name: &OsStr, flags: UnlinkatFlags) -> io::Result<()> {
+    match unlinkat(dir, name, flags) {
+        Ok(()) | Err(nix::Error::ENOENT) => Ok(()),
+        Err(e) => Err(e.into()),
     }
 }
 
@@ -318,6 +338,21 @@ mod tests {
         }
         drop(at);
         remove_tree(&tree).unwrap();
+        assert!(!tree.exists());
+    }
+
+    #[test]
+    fn several_may_remove_one_tree() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path().join("tree");
+        for n in 0..300 {
+            std::fs::create_dir_all(tree.join(format!("{}/{n}/c", n % 7))).unwrap();
+            std::fs::write(tree.join(format!("{}/{n}/file", n % 7)), "").unwrap();
+        }
+        std::thread::scope(|scope| {
+            let all: Vec<_> = (0..3).map(|_| scope.spawn(|| remove_tree(&tree))).collect();
+            all.into_iter().for_each(|one| one.join().unwrap().unwrap());
+        });
         assert!(!tree.exists());
     }
 
