@@ -69,6 +69,13 @@ fn owned<T: Clone>(shared: &[Arc<T>]) -> Vec<T> {
     shared.iter().map(|part| T::clone(part)).collect()
 }
 
+/// A list made from another. Collecting would keep the first one's memory, which is many times what the new one needs.
+fn each<A, B>(list: Vec<A>, make: impl FnMut(A) -> B) -> Vec<B> {
+    let mut out = Vec::with_capacity(list.len());
+    out.extend(list.into_iter().map(make));
+    out
+}
+
 impl From<PodSpec> for PodTemplate {
     fn from(spec: PodSpec) -> PodTemplate {
         Pool::default().pod(spec)
@@ -153,9 +160,9 @@ impl Pool {
         let tolerations = spec.tolerations.take();
         let shelves = &mut *self.shelves();
         PodTemplate {
-            volumes: volumes.map(|list| list.into_iter().map(|v| shelves.volume(v)).collect()),
+            volumes: volumes.map(|list| each(list, |v| shelves.volume(v))),
             tolerations,
-            containers: containers.into_iter().map(|c| shelves.container(c)).collect(),
+            containers: each(containers, |c| shelves.container(c)),
             rest: {
                 let selector = spec.node_selector.as_ref().and_then(|s| s.first_key_value()).map(|(_, v)| v);
                 let key = self::key(&(&spec.service_account_name, selector, &spec.priority_class_name));
@@ -225,9 +232,8 @@ impl Shelves {
         let command = container.command.take().map(|c| self.commands.share(key(&c), c));
         let mut args = container.args.take();
         args.iter_mut().for_each(Vec::shrink_to_fit);
-        let env = container.env.take().map(|list| list.into_iter().map(|e| self.variable(e)).collect());
-        let volume_mounts =
-            container.volume_mounts.take().map(|list| list.into_iter().map(|m| self.mount(m)).collect());
+        let env = container.env.take().map(|list| each(list, |e| self.variable(e)));
+        let volume_mounts = container.volume_mounts.take().map(|list| each(list, |m| self.mount(m)));
         let resources = container.resources.take().map(|resources| {
             let amounts = [&resources.limits, &resources.requests].map(|map| {
                 map.iter().flatten().map(|(name, q)| (name.clone(), q.0.clone())).collect::<Vec<_>>()
