@@ -2,6 +2,7 @@
 //! lines per kind of record, to be compared with what the reference implementation makes of it.
 
 mod records;
+mod tide;
 
 use clap::{Parser, Subcommand};
 use flate2::Compression;
@@ -25,7 +26,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Chore {
-    /// Write config, jobs, pods, triggers, branch_protection and (with --plugin-config) plugins records of a
+    /// Write config, jobs, pods, triggers, branch_protection, tide and (with --plugin-config) plugins records of a
     /// configuration
     Golden {
         /// Prow's config.yaml
@@ -37,7 +38,8 @@ enum Chore {
         /// Prow's plugins.yaml
         #[arg(long, value_name = "FILE")]
         plugin_config: Option<PathBuf>,
-        /// Directory of records whose questions are asked again: which runs pods has, and what triggers asks.
+        /// Directory of records whose questions are asked again: which runs pods has, what triggers
+        /// asks, which branches tide is about and in which order its searches name organisations.
         /// Without it every job runs once, every presubmit as a batch too, and triggers asks questions of its own
         #[arg(long, value_name = "DIR")]
         like: Option<PathBuf>,
@@ -71,13 +73,16 @@ fn golden(
     std::fs::create_dir_all(out)?;
     write(out, "config", std::iter::once(config_record(&snapshot.prow)))?;
     write(out, "jobs", job_records(&snapshot.jobs))?;
-    let (runs, questions) = match like {
-        Some(dir) => (records::runs_like(&read(dir, "pods")?), read(dir, "triggers")?),
-        None => (records::all_runs(&snapshot), records::questions(&snapshot)),
+    let (runs, questions, branches) = match like {
+        Some(dir) => {
+            (records::runs_like(&read(dir, "pods")?), read(dir, "triggers")?, Some(read(dir, "tide")?))
+        }
+        None => (records::all_runs(&snapshot), records::questions(&snapshot), None),
     };
     write(out, "pods", records::pods(&snapshot, &runs)?.into_iter())?;
     write(out, "triggers", records::triggers(&snapshot, questions)?.into_iter())?;
     write(out, "branch_protection", records::branch_protection(&snapshot))?;
+    write(out, "tide", tide::records(&snapshot, branches.as_deref()).into_iter())?;
     if with_plugins {
         write(out, "plugins", plugin_records(&snapshot.plugins, &snapshot.jobs).into_iter())?;
     }

@@ -27,7 +27,7 @@ fn kyma_2019_is_written_as_upstream_makes_it() {
     let ran =
         golden(&[&records.join("config.modern.yaml"), &shared.join("corpus/kyma-2019/jobs"), &out, &records]);
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
-    for kind in ["config", "jobs", "pods", "triggers", "branch_protection"] {
+    for kind in ["config", "jobs", "pods", "triggers", "branch_protection", "tide"] {
         let diff = Command::new(shared.join("tools/golden-diff"))
             .arg(&records)
             .arg(&out)
@@ -53,7 +53,7 @@ fn without_records_it_asks_its_own_questions() {
     let ran = golden(&[&config, &jobs, &out]);
     let said = String::from_utf8_lossy(&ran.stdout);
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
-    for line in ["1 records in", "2 records in", "40 records in", "4 records in"] {
+    for line in ["1 records in", "2 records in", "40 records in", "4 records in", "3 records in"] {
         assert!(said.contains(line), "{line}: {said}");
     }
     let ran = golden(&[&config, &jobs, &out, &dir]);

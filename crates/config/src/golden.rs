@@ -3,7 +3,7 @@
 
 use crate::jobs::{Brancher, ChangeMatcher, JobBase, Jobs};
 use crate::plugins::PluginConfig;
-use crate::prowconfig::{BranchRequirements, Policy, ProwConfig};
+use crate::prowconfig::{BranchRequirements, Policy, ProwConfig, TideQuery};
 use crate::snapshot::Snapshot;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -156,6 +156,22 @@ pub fn branch_protection_record(snapshot: &Snapshot, org: &str, repo: &str, bran
         Err(error) => record["error"] = json!(error),
     }
     record
+}
+
+/// A tide record of a query: as loaded, and as GitHub's search reads it.
+pub fn tide_query_record(query: &TideQuery) -> Value {
+    json!({"query": query, "search": query.search(), "org_queries": query.org_searches()})
+}
+
+/// A tide record of a branch: what `context_options` says about it, before its jobs; how and how many are merged.
+pub fn tide_branch_record(snapshot: &Snapshot, org: &str, repo: &str, branch: &str) -> Value {
+    let tide = &snapshot.prow.tide;
+    json!({
+        "org": org, "repo": repo, "branch": branch,
+        "context_policy": tide.context_options.policy_for(org, repo, branch),
+        "merge_method": tide.merge_method(org, repo, branch),
+        "batch_size_limit": tide.batch_limit(org, repo),
+    })
 }
 
 /// Go writes a list that was never made as null.

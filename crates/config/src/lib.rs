@@ -32,6 +32,7 @@ mod quantity;
 mod serde_util;
 mod snapshot;
 mod templatedata;
+pub mod tide;
 mod validate;
 mod walk;
 pub mod yaml;

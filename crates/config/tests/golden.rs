@@ -1,7 +1,10 @@
 //! Real configurations against what the reference implementation makes of them. Says so when they are not here.
 
-use prow_config::golden::{branch_protection_record, config_record, job_records, plugin_records};
-use prow_config::{LoadOptions, load};
+use prow_config::golden::{
+    branch_protection_record, config_record, job_records, plugin_records, tide_branch_record,
+    tide_query_record,
+};
+use prow_config::{LoadOptions, Snapshot, load};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::io::Read;
@@ -75,6 +78,29 @@ fn differences(path: &str, want: &Value, got: &Value, out: &mut Vec<String>) {
     }
 }
 
+/// Queries in their order, then branches.
+fn tide_differences(name: &str, snapshot: &Snapshot, wanted: &[Value]) -> Vec<String> {
+    let mut queries = snapshot.prow.tide.queries.iter().map(tide_query_record);
+    let mut wrong = Vec::new();
+    for record in wanted {
+        let text = |key: &str| record[key].as_str().unwrap_or_default();
+        let got = if record.get("query").is_some() {
+            queries.next().unwrap_or_default()
+        } else {
+            tide_branch_record(snapshot, text("org"), text("repo"), text("branch"))
+        };
+        let mut found = Vec::new();
+        differences("", &normal(record.clone()), &normal(got), &mut found);
+        if !found.is_empty() {
+            let what = format!("{}/{}@{}", text("org"), text("repo"), text("branch"));
+            wrong.push(format!("tide {what}: {}", found.join("; ")));
+        }
+    }
+    eprintln!("{name}: tide: {} of {} agree", wanted.len() - wrong.len(), wanted.len());
+    wrong.extend(queries.map(|query| format!("tide: not expected: {query}")));
+    wrong
+}
+
 fn compare(name: &str, expected: &Path, options: &LoadOptions) {
     let started = std::time::Instant::now();
     let snapshot = match load(options) {
@@ -122,6 +148,7 @@ fn compare(name: &str, expected: &Path, options: &LoadOptions) {
         }
     }
     eprintln!("{name}: branch protection: {} of {total} agree", total - (wrong.len() - before));
+    wrong.extend(tide_differences(name, &snapshot, &records(&expected.with_file_name("tide.jsonl.gz"))));
     if options.plugin_config.is_some() {
         let id = |r: &Value| format!("{} {}", r["org"], r["repo"]);
         let got: HashMap<String, Value> = plugin_records(&snapshot.plugins, &snapshot.jobs)
