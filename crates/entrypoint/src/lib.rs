@@ -6,21 +6,27 @@
 //!
 //! Properties:
 //! * the marker appears once, whole, and with the code that this process exits with;
-//! * every way to end writes a marker, but for options so wrong that there is no place for one;
+//! * every way to end writes a marker, but for options so wrong that there is no place for one, and for being
+//!   killed, which the sidecar learns from a lock that the kernel gives back;
 //! * the command and all it starts are one process group: signals and the final kill reach all of it;
 //! * a closed standard output or a full disk loses output, with a message that says so, never the run.
 
+mod alive;
+mod cgroup;
 mod log;
 mod marker;
 mod options;
 mod output;
 mod place;
 mod run;
+mod usage;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+pub use alive::{died, is_lock, lock_file};
 pub use options::{DEFAULT_COPY_DESTINATION, Options, parse};
+pub use usage::usage_file;
 
 /// Something of our own failed, or the time limit passed.
 pub const INTERNAL_ERROR: i32 = 127;
@@ -40,6 +46,12 @@ pub fn main(
         Ok(options) => options,
         Err(error) => {
             log::to_stderr("fatal", &format!("entrypoint: {error}"));
+            // Nobody waits for a command that will never run.
+            if let Some(marker) = options::marker_of(&env)
+                && let Err(error) = marker::write(&marker, 1)
+            {
+                log::to_stderr("error", &format!("cannot write the marker {}: {error}", marker.display()));
+            }
             return ExitCode::from(1);
         }
     };

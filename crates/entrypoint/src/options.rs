@@ -67,6 +67,15 @@ pub fn parse(
     check(raw)
 }
 
+/// Where the marker goes by options that are otherwise wrong, as far as that can be told.
+pub(crate) fn marker_of(env: &impl Fn(&'static str) -> Option<OsString>) -> Option<PathBuf> {
+    let text = env("ENTRYPOINT_OPTIONS")?;
+    let Ok(Value::Object(object)) = serde_json::from_str(&text.to_string_lossy()) else { return None };
+    let copies = object.get("copy_mode_only").is_some_and(|flag| *flag == Value::Bool(true));
+    let marker = text_member(&object, "marker_file").ok().filter(|path| !path.is_empty() && !copies)?;
+    Some(PathBuf::from(marker))
+}
+
 fn check(raw: Raw) -> Result<Options, String> {
     if !raw.copy_mode_only {
         if raw.args.first().is_none_or(|command| command.is_empty()) {

@@ -2,7 +2,9 @@
 //!
 //! Three threads feed one channel (the command's output, its end, signals); the main thread decides.
 
+use crate::alive::{Alive, died};
 use crate::output::Output;
+use crate::usage::Sampler;
 use crate::{INTERNAL_ERROR, INTERRUPTED, Options, PREVIOUS_FAILED, marker};
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -33,8 +35,18 @@ pub(crate) fn run(options: &Options) -> i32 {
     let (events, inbox) = channel();
     // First of all, so that a signal that comes early is not the end of us without a marker.
     let signals = listen(events.clone());
+    // Until this function returns, which is after the marker.
+    let alive = Alive::announce(&options.marker_file);
+    let reserved = marker::Reserved::at(&options.marker_file);
+    // Before the command: then the control group has nobody in it but us.
+    let sampler = Sampler::start(&options.marker_file);
     let (output, code) = match prepare(options) {
         Ok(output) => {
+            if let Err(error) = &alive {
+                let message =
+                    format!("if the entrypoint is killed, the sidecar cannot know: no lock file: {error}");
+                output.say("warning", &message);
+            }
             let code = match &signals {
                 Ok(()) => attempt(options, &output, events, &inbox),
                 Err(error) => {
@@ -50,8 +62,11 @@ pub(crate) fn run(options: &Options) -> i32 {
             (output, INTERNAL_ERROR)
         }
     };
+    if let Some(Err(error)) = sampler.map(Sampler::finish) {
+        output.say("warning", &format!("what the command cost is not recorded: {error}"));
+    }
     output.finish();
-    let code = match marker::write(&options.marker_file, code) {
+    let code = match reserved.write(code) {
         Ok(()) => code,
         Err(error) => {
             output
@@ -122,6 +137,12 @@ fn wait_for(previous: &Path, inbox: &Receiver<Event>) -> Result<Previous, String
         match marker::read(previous)? {
             Some(0) => return Ok(Previous::Passed),
             Some(code) => return Ok(Previous::Failed(code)),
+            // Read again: it may have come with the end.
+            None if died(previous) => match marker::read(previous)? {
+                Some(0) => return Ok(Previous::Passed),
+                Some(code) => return Ok(Previous::Failed(code)),
+                None => return Err(format!("{}: its entrypoint was killed", previous.display())),
+            },
             None => {}
         }
         match inbox.recv_timeout(MARKER_POLL) {

@@ -115,12 +115,29 @@ fn files_that_cannot_be_made_are_127() {
 }
 
 #[test]
-fn wrong_options_exit_1_without_a_marker() {
-    for text in ["nonsense", "{}", r#"{"args":[]}"#] {
+fn wrong_options_exit_1_and_leave_a_marker_where_its_place_is_known() {
+    let world = World::new();
+    for text in ["nonsense", "{}", r#"{"args":[]}"#, r#"{"args":["true"],"marker_file":3}"#] {
         let done = Command::new(ENTRYPOINT).env("ENTRYPOINT_OPTIONS", text).output().unwrap();
         assert_eq!(done.status.code(), Some(1), "{text}");
         assert!(!done.stderr.is_empty());
     }
+    let mut options = world.options(&[]);
+    assert_eq!(world.run(&options).0.code(), Some(1));
+    assert_eq!(world.marker().as_deref(), Some("1"), "nobody waits for a command that will never run");
+    std::fs::remove_file(world.path("marker.txt")).unwrap();
+    options["copy_mode_only"] = json!(true);
+    options["timeout"] = json!("soon");
+    assert_eq!(world.run(&options).0.code(), Some(1));
+    assert_eq!(world.marker(), None, "who only copies has no marker");
+}
+
+#[test]
+fn unknown_members_of_the_options_change_nothing() {
+    let world = World::new();
+    let mut options = world.sh_options("exit 3");
+    options["of_tomorrow"] = json!({"deeply": [null]});
+    assert_eq!(world.run(&options).0.code(), Some(3));
 }
 
 #[test]
