@@ -20,6 +20,7 @@ mod initupload;
 mod journal;
 mod sidecar;
 mod upload;
+mod usage;
 
 pub use host::{Env, Host};
 

@@ -1,9 +1,12 @@
 //! Waits for marker files: told by the kernel, and looking every ten seconds in case it was not
 //! (prow-runtime §8.4).
+//!
+//! An entrypoint that was killed writes none. Ours holds a lock while it lives, so the wait ends with it; upstream's
+//! does not, and is waited for until the Pod's own time limit.
 
 use crate::Host;
 use crate::upload::Beneath;
-use notify::event::ModifyKind;
+use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind, Read};
@@ -14,6 +17,12 @@ use tokio::sync::mpsc;
 const POLL: Duration = Duration::from_secs(10);
 /// Where the kernel cannot tell (no inotify instances left).
 const POLL_ALONE: Duration = Duration::from_secs(1);
+/// After the kernel said that something changed: a lock is given back a moment after its file is closed.
+const POLL_SOON: Duration = Duration::from_secs(1);
+
+/// What becomes known of a command whose entrypoint left no marker.
+const KILLED: &str = "the entrypoint was killed before the command ended, by the job itself or because the \
+                      container's memory ran out; how the command would have ended is not known";
 
 /// A set of markers.
 pub(crate) struct Markers {
@@ -35,8 +44,13 @@ impl Markers {
                 matches!(kind, EventKind::Any | EventKind::Other | EventKind::Create(_))
                     || matches!(kind, EventKind::Modify(ModifyKind::Name(_)))
             };
+            // The end of an entrypoint, however it comes, closes its lock.
+            let end = |event: &notify::Event| {
+                event.kind == EventKind::Access(AccessKind::Close(AccessMode::Write))
+                    && event.paths.iter().any(|path| prow_entrypoint::is_lock(path))
+            };
             // An error may stand for events that were lost.
-            if event.map_or(true, |event| arrival(event.kind)) {
+            if event.map_or(true, |event| arrival(event.kind) || end(&event)) {
                 // Full means that somebody is about to look anyway.
                 let _ = sender.try_send(());
             }
@@ -59,16 +73,28 @@ impl Markers {
 
     /// The codes of all markers, once all are there. May be dropped and called again.
     pub(crate) async fn wait(&mut self) -> Vec<Result<i32, String>> {
+        let mut pause = self.poll;
         loop {
-            if let Some(codes) = self.paths.iter().map(|path| read(path)).collect() {
+            if let Some(codes) = self.paths.iter().map(|path| end(path)).collect() {
                 return codes;
             }
             tokio::select! {
                 // After a failed watch the channel is closed; then only the clock counts.
-                Some(()) = self.changes.recv() => {}
-                () = self.host.sleep(self.poll) => {}
+                Some(()) = self.changes.recv() => pause = POLL_SOON.min(self.poll),
+                () = self.host.sleep(pause) => pause = self.poll,
             }
         }
+    }
+}
+
+/// How the command of a marker ended; `None` while it may still run.
+fn end(path: &Path) -> Option<Result<i32, String>> {
+    match read(path) {
+        None if prow_entrypoint::died(path) => {
+            // Again: a marker may have come just before its entrypoint went.
+            Some(read(path).unwrap_or_else(|| Err(KILLED.to_owned())))
+        }
+        told => told,
     }
 }
 
@@ -128,6 +154,20 @@ mod tests {
             },
         );
         assert_eq!(Markers::new(vec![path], host).wait().await, [Ok(0)]);
+    }
+
+    #[test]
+    fn a_death_without_a_marker_is_an_end_and_a_marker_beats_a_death() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("marker-file.txt");
+        assert_eq!(end(&path), None, "an entrypoint that announces nothing is waited for");
+        let lock = std::fs::File::create(prow_entrypoint::lock_file(&path)).unwrap();
+        lock.lock().unwrap();
+        assert_eq!(end(&path), None, "it lives");
+        drop(lock);
+        assert!(end(&path).unwrap().unwrap_err().contains("killed"));
+        std::fs::write(&path, "0").unwrap();
+        assert_eq!(end(&path), Some(Ok(0)));
     }
 
     #[test]

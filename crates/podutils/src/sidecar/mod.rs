@@ -4,6 +4,7 @@
 //! * nothing a secret could be in leaves the Pod uncensored: when secrets cannot be loaded, logs and artifacts
 //!   stay here and their places say why (upstream only warns, and uploads everything);
 //! * an interrupted Pod gets its results up at once, as ABORTED, and once more if the end is seen after all;
+//! * an entrypoint that was killed ends the wait, and is reported as what it is;
 //! * failed uploads are logged, and do not fail the job.
 
 mod markers;
@@ -12,6 +13,7 @@ mod report;
 use crate::censor::{self, Censor};
 use crate::journal::Journal;
 use crate::upload::{Beneath, Censoring, Source, Target, Uploader, artifacts};
+use crate::usage::{self, RESOURCE_USAGE, USAGE_JSON};
 use crate::{Env, Host, UtilityError};
 use markers::Markers;
 use prow_api::JobSpec;
@@ -128,7 +130,7 @@ impl Sidecar {
                     } else if !uploaded_early {
                         tracing::error!("Received an interrupt: {name}, cancelling...");
                         uploaded_early = true;
-                        self.upload(&Verdict { passed: false, aborted: true, failures: 0 }).await;
+                        self.upload(&Verdict { passed: false, aborted: true, failures: 0 }, &[]).await;
                     }
                 }
             }
@@ -142,20 +144,22 @@ impl Sidecar {
             }
         }
         let verdict = verdict(&codes);
-        self.upload(&verdict).await;
+        self.upload(&verdict, &codes).await;
         u8::from(self.job.entry_error && verdict.failures > 0)
     }
 
     /// Everything, in the order in which readers need it: a finished.json says that the rest is there.
-    async fn upload(&self, verdict: &Verdict) {
+    async fn upload(&self, verdict: &Verdict, codes: &[Result<i32, String>]) {
         let censoring = self.censoring().await;
         let mut missing = 0;
         let mut first = self.uploader.pointers();
         first.extend(self.artifacts(&censoring).await);
         missing += self.uploader.upload(first).await;
         missing += self.uploader.upload(self.logs(&censoring)).await;
+        let usage = self.usage();
+        missing += self.uploader.upload(self.usage_json(&usage)).await;
         missing += self.uploader.upload(vec![self.own_log(&censoring)]).await;
-        missing += self.uploader.upload(vec![self.finished(verdict, &censoring)]).await;
+        missing += self.uploader.upload(vec![self.finished(verdict, codes, usage, &censoring)]).await;
         if missing > 0 {
             tracing::error!(missing, "not everything could be uploaded");
         }
@@ -241,19 +245,55 @@ impl Sidecar {
         self.uploader.target(SIDECAR_LOGS_JSON, Source::Bytes(lines.into()))
     }
 
-    fn finished(&self, verdict: &Verdict, censoring: &Result<Arc<Censor>, String>) -> Target {
-        let pieces = self.job.entries.iter().enumerate().filter(|(_, entry)| !entry.metadata_file.is_empty());
-        let pieces = pieces.map(|(index, entry)| {
-            let name = if entry.container_name.is_empty() {
-                index.to_string()
-            } else {
-                entry.container_name.clone()
-            };
-            (name, report::read_metadata(&entry.metadata_file))
-        });
+    /// Numbers only: there is nothing in them to censor.
+    fn usage(&self) -> serde_json::Map<String, serde_json::Value> {
+        usage::collect(self.named().map(|(name, entry)| (name, entry.marker_file.as_str())))
+    }
+
+    fn usage_json(&self, usage: &serde_json::Map<String, serde_json::Value>) -> Vec<Target> {
+        if usage.is_empty() {
+            return Vec::new();
+        }
+        let text = serde_json::json!({ "containers": usage }).to_string();
+        vec![self.uploader.target(USAGE_JSON, Source::Bytes(text.into()))]
+    }
+
+    /// Entries under the names by which people know them.
+    fn named(&self) -> impl Iterator<Item = (String, &WrapperOptions)> {
+        self.job.entries.iter().enumerate().map(|(index, entry)| {
+            let name = &entry.container_name;
+            (if name.is_empty() { index.to_string() } else { name.clone() }, entry)
+        })
+    }
+
+    fn finished(
+        &self,
+        verdict: &Verdict,
+        codes: &[Result<i32, String>],
+        usage: serde_json::Map<String, serde_json::Value>,
+        censoring: &Result<Arc<Censor>, String>,
+    ) -> Target {
+        let mut pieces = Vec::new();
+        if !usage.is_empty() {
+            // First, so that a job that has a member of this name keeps its own.
+            let usage = [(RESOURCE_USAGE.to_owned(), usage.into())].into_iter().collect();
+            pieces.push((String::new(), Ok(Some(usage))));
+        }
         let metadata = match censoring {
-            Ok(censor) => report::merge(pieces.collect(), |text| censor.masked(text)),
-            Err(_) => report::merge(vec![("metadata".to_owned(), Err(withheld(censoring)))], str::to_owned),
+            Ok(censor) => {
+                let ends = self.named().zip(codes);
+                pieces.extend(
+                    ends.filter_map(|((name, _), code)| Some((name, Err(code.as_ref().err()?.clone())))),
+                );
+                let written = self.named().filter(|(_, entry)| !entry.metadata_file.is_empty());
+                pieces
+                    .extend(written.map(|(name, entry)| (name, report::read_metadata(&entry.metadata_file))));
+                report::merge(pieces, |text| censor.masked(text))
+            }
+            Err(_) => {
+                pieces.push(("metadata".to_owned(), Err(withheld(censoring))));
+                report::merge(pieces, str::to_owned)
+            }
         };
         let finished = report::finished(verdict, metadata, &self.spec, self.host.now());
         // Plain texts, numbers and maps with text keys: this cannot fail.

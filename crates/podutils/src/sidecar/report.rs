@@ -87,15 +87,23 @@ pub(crate) fn read_metadata(path: &str) -> Result<Option<Map<String, Value>>, St
     };
     match read() {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(format!("cannot read {path}: {e}")),
+        Err(e) => Err(left_out(format!("cannot read {path}: {e}"))),
         Ok(bytes) if bytes.len() as u64 > LARGEST_METADATA => {
-            Err(format!("{path} is larger than {LARGEST_METADATA} bytes"))
+            Err(left_out(format!("{path} is larger than {LARGEST_METADATA} bytes")))
         }
         Ok(bytes) => match serde_json::from_slice(&bytes) {
             Ok(map) => Ok(Some(map)),
-            Err(e) => Err(format!("{path} is not a JSON object (line {}, column {})", e.line(), e.column())),
+            Err(e) => {
+                let (line, column) = (e.line(), e.column());
+                Err(left_out(format!("{path} is not a JSON object (line {line}, column {column})")))
+            }
         },
     }
+}
+
+fn left_out(why: String) -> String {
+    tracing::error!("metadata is left out: {why}");
+    why
 }
 
 /// Lays the pieces over one another in order, member by member at the top level, every text censored.
@@ -110,8 +118,11 @@ pub(crate) fn merge(
             Ok(Some(piece)) => merged.extend(piece),
             Ok(None) => {}
             Err(why) => {
-                tracing::error!(container = name, "its metadata is left out: {why}");
-                errors.insert(name, why.into());
+                let errors = errors.entry(name).or_insert(Value::Null);
+                *errors = match errors {
+                    Value::String(before) => format!("{before}; {why}").into(),
+                    _ => why.into(),
+                };
             }
         }
     }
