@@ -342,6 +342,10 @@ impl Supervisor {
                 let started_at = Timestamp::now();
                 if let Some(active) = self.active.get_mut(&index) {
                     active.started_at = Some(started_at);
+                    if self.record.termination.is_some() {
+                        // The sandbox may have been starting the job when it was told, and not have heard.
+                        let _ = kill(active.pid, Signal::SIGTERM);
+                    }
                 }
                 self.set_state(index, ContainerState::Running { started_at })
             }

@@ -278,6 +278,15 @@ async fn graceful(world: World) {
     world.gone("p").await;
 }
 
+both_modes!(a_job_starts_with_no_signal_blocked, unblocked);
+async fn unblocked(world: World) {
+    // Not by a shell: some clear the mask for themselves.
+    let job = json!({"name": "test", "image": "i", "command": ["grep", "^SigBlk", "/proc/self/status"]});
+    let done = world.run("p", json!({"containers": [job]})).await;
+    assert_eq!(phase(&done), "Succeeded");
+    assert_eq!(world.logs("p", LogQuery::default()).await, "SigBlk:\t0000000000000000\n");
+}
+
 both_modes!(a_pod_past_its_deadline_is_ended, deadline);
 async fn deadline(world: World) {
     let done = world

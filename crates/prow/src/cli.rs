@@ -1,6 +1,6 @@
 //! Commands and flags.
 
-use crate::{demo, jobs, mkpj, mkpod, up, why};
+use crate::{demo, jobs, mkpj, mkpod, run, up, why};
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -22,6 +22,7 @@ inside a job's Pod and take their options from the environment (ENTRYPOINT_OPTIO
 enum Command {
     Demo(demo::Args),
     Up(Box<up::Args>),
+    Run(Box<run::Args>),
     Why(Box<why::Args>),
     Mkpj(Box<mkpj::Args>),
     Mkpod(mkpod::Args),
@@ -50,6 +51,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         match cli.command {
             Command::Demo(args) => demo::main(args).await,
             Command::Up(args) => up::main(*args).await.map(|()| ExitCode::SUCCESS),
+            Command::Run(args) => run::main(*args).await,
             Command::Why(args) => why::main(*args).await.map(|()| ExitCode::SUCCESS),
             Command::Mkpj(args) => mkpj::main(*args).await,
             Command::Mkpod(args) => mkpod::main(&args).map(|()| ExitCode::SUCCESS),
@@ -61,10 +63,15 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     match done {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("prow: {}", prow_service::censor::process().censor(&chain(&error)));
+            eprintln!("prow: {}", said(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error as it may be shown.
+pub fn said(error: &anyhow::Error) -> String {
+    prow_service::censor::process().censor(&chain(error)).into_owned()
 }
 
 /// An error and its causes in one sentence, without saying anything twice.

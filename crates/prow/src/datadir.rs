@@ -1,4 +1,4 @@
-//! The data directory: one process at a time, one path that means the same from everywhere.
+//! The data directory: one process at a time, one path that means the same from everywhere; and one for a single run.
 
 use anyhow::Context;
 use nix::errno::Errno;
@@ -48,6 +48,44 @@ impl DataDir {
     /// Where it is: absolute, without links.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// A directory for one run of a tool, removed with all that is in it when this is dropped.
+#[derive(Debug)]
+pub struct Scratch {
+    dir: tempfile::TempDir,
+    path: PathBuf,
+    given: std::cell::Cell<u32>,
+}
+
+impl Scratch {
+    /// Makes one among the temporary files.
+    pub fn new(prefix: &str) -> anyhow::Result<Scratch> {
+        let dir = tempfile::Builder::new().prefix(prefix).tempdir();
+        let dir = dir.context("cannot make a temporary directory (TMPDIR says where)")?;
+        let path = dir.path().canonicalize();
+        let path = path.with_context(|| format!("cannot use {}", dir.path().display()))?;
+        Ok(Scratch { dir, path, given: Default::default() })
+    }
+
+    /// Where it is: absolute, without links.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A new directory in it.
+    pub fn directory(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let number = self.given.get();
+        self.given.set(number + 1);
+        let path = self.path.join(format!("{name}-{number}"));
+        std::fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// Removes it now, and says why if that fails.
+    pub fn remove(self) -> anyhow::Result<()> {
+        self.dir.close().with_context(|| format!("cannot remove {}", self.path.display()))
     }
 }
 

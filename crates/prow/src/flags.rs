@@ -1,6 +1,6 @@
 //! Flag groups that the tools share, under upstream's names (prow-runtime §1.2, §1.4), and how tools read and write.
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use prow_config::{LoadOptions, Snapshot, load};
 use prow_github::{Client, ClientOptions, TokenSource};
@@ -16,9 +16,10 @@ use url::Url;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Configuration")]
 pub struct ConfigArgs {
+    // Required; an Option because `prow run` takes that back where it repeats a run.
     /// Prow's config.yaml
-    #[arg(long, value_name = "FILE")]
-    config_path: PathBuf,
+    #[arg(long, value_name = "FILE", required = true)]
+    config_path: Option<PathBuf>,
     /// Job configuration: a file, or a directory that is read recursively
     #[arg(long, value_name = "PATH")]
     job_config_path: Option<PathBuf>,
@@ -38,8 +39,9 @@ pub struct ConfigArgs {
 impl ConfigArgs {
     /// Loads it, with plugins.yaml where one is given.
     pub fn load(&self, plugin_config: Option<&Path>) -> anyhow::Result<Snapshot> {
+        let Some(config_path) = self.config_path.clone() else { bail!("give --config-path") };
         Ok(load(&LoadOptions {
-            config_path: self.config_path.clone(),
+            config_path,
             job_config_path: self.job_config_path.clone(),
             plugin_config: plugin_config.map(Path::to_owned),
             supplemental_prow_config_dirs: self.supplemental_prow_config_dir.clone(),

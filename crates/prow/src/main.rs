@@ -8,7 +8,9 @@ mod jobs;
 mod mkpj;
 mod mkpod;
 mod ports;
+mod run;
 mod up;
+mod wanted;
 mod why;
 mod world;
 

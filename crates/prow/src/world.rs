@@ -63,15 +63,41 @@ impl LogArgs {
     }
 }
 
-/// Flags about Pods.
+/// Flags about how Pods are run.
 #[derive(Debug, Clone, Args)]
-pub struct PodArgs {
+pub struct RunnerArgs {
     /// What a job's processes reach: nothing but themselves, or this machine's network
     #[arg(long, value_enum, default_value = "isolated")]
     pub pod_network: PodNetwork,
     /// Directories that hostPath volumes may name, besides file:// buckets of the configuration (repeatable)
     #[arg(long, value_name = "DIR")]
     pub allow_host_path: Vec<PathBuf>,
+}
+
+impl RunnerArgs {
+    /// The pod runner's options; hostPath volumes may lie below `host_paths` and below what the flags allow.
+    pub fn options(
+        &self,
+        data_dir: &Path,
+        host_paths: Vec<PathBuf>,
+    ) -> anyhow::Result<prow_kubelet::Options> {
+        let exe = std::env::current_exe().context("cannot find this program's own file")?;
+        let mut options = prow_kubelet::Options::new(NODE, data_dir.join("pods"), exe);
+        options.allow_host_paths = host_paths;
+        options.allow_host_paths.extend(self.allow_host_path.iter().cloned());
+        options.network = match self.pod_network {
+            PodNetwork::Isolated => prow_kubelet::Network::Isolated,
+            PodNetwork::Host => prow_kubelet::Network::Host,
+        };
+        Ok(options)
+    }
+}
+
+/// Flags about Pods.
+#[derive(Debug, Clone, Args)]
+pub struct PodArgs {
+    #[command(flatten)]
+    pub runner: RunnerArgs,
     /// Pods at a time [default: as many as CPU and memory allow for what they request]
     #[arg(long, value_name = "N")]
     pub max_pods: Option<usize>,
@@ -180,21 +206,9 @@ impl World {
         let clients = Clients::single(client.clone());
         let mut servers = Group::new();
 
-        let exe = std::env::current_exe().context("cannot find this program's own file")?;
-        let kubelet = Kubelet::start(
-            prow_kubelet::Options {
-                allow_host_paths: host_paths(&snapshot, &pods.allow_host_path),
-                network: match pods.pod_network {
-                    PodNetwork::Isolated => prow_kubelet::Network::Isolated,
-                    PodNetwork::Host => prow_kubelet::Network::Host,
-                },
-                max_pods: pods.max_pods,
-                ..prow_kubelet::Options::new(NODE, data_dir.join("pods"), exe)
-            },
-            client.clone(),
-            clock.clone(),
-        )
-        .await?;
+        let mut runner = pods.runner.options(&data_dir, host_paths(&snapshot))?;
+        runner.max_pods = pods.max_pods;
+        let kubelet = Kubelet::start(runner, client.clone(), clock.clone()).await?;
         let kubelet = Arc::new(kubelet);
         server.set_pod_logs(Arc::new(RunnerLogs(kubelet.clone())));
 
@@ -314,9 +328,8 @@ impl World {
     }
 }
 
-/// Where hostPath volumes may point: results buckets on this machine that the configuration names, and what the
-/// person who starts us allows.
-fn host_paths(snapshot: &Snapshot, allowed: &[PathBuf]) -> Vec<PathBuf> {
+/// Where hostPath volumes may point: results buckets on this machine that the configuration names.
+fn host_paths(snapshot: &Snapshot) -> Vec<PathBuf> {
     let defaults =
         snapshot.prow.plank.default_decoration_config_entries.iter().filter_map(|e| e.config.as_deref());
     let jobs = &snapshot.jobs;
@@ -333,7 +346,7 @@ fn host_paths(snapshot: &Snapshot, allowed: &[PathBuf]) -> Vec<PathBuf> {
         .filter_map(|d| d.gcs_configuration.as_ref())
         .filter_map(|g| BucketUrl::parse(&g.bucket).ok())
         .filter_map(|url| url.directory());
-    let paths: BTreeSet<PathBuf> = buckets.chain(allowed.iter().cloned()).collect();
+    let paths: BTreeSet<PathBuf> = buckets.collect();
     paths.into_iter().collect()
 }
 

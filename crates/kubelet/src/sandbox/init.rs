@@ -2,7 +2,7 @@
 
 use super::container::{broken, job};
 use super::message::{Channel, Message};
-use super::process::{around, block_signals, cannot_start, outcome};
+use super::process::{around, block_signals, cannot_start, outcome, unblocked};
 use super::root;
 use crate::error::Error;
 use crate::plan::{ContainerPlan, Identity, Isolation, PodPlan};
@@ -38,7 +38,9 @@ pub fn run(up: &mut Channel, dir: &str, name: &str) -> Result<(), Error> {
     std::fs::create_dir_all(cwd).and_then(|()| std::env::set_current_dir(cwd)).map_err(|e| {
         Error::Other(format!("cannot use the working directory {cwd:?} of container {name}: {e}"))
     })?;
-    let child = job(container)?.process_group(0).spawn().map_err(|e| cannot_start(container, &e))?;
+    let mut command = job(container)?;
+    let child = unblocked(&signals, || command.process_group(0).spawn())?;
+    let child = child.map_err(|e| cannot_start(container, &e))?;
     let child = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
     up.send(&Message::Started).map_err(broken)?;
     let status = around(child, &signals, || _ = kill(Pid::from_raw(-1), Signal::SIGKILL))?;

@@ -60,6 +60,8 @@ pub fn exec(dir: &str, name: &str) -> Result<(), Error> {
     let home = dir.container(name).join("home");
     let cwd = container.working_dir.as_ref().map_or(home, std::path::PathBuf::from);
     std::fs::create_dir_all(&cwd).map_err(|e| Error::io("create the working directory", &cwd, e))?;
+    // Inherited from the stage around; the job would never hear them.
+    SigSet::all().thread_unblock().map_err(|e| Error::system("unblock signals", e))?;
     let refused = job(container)?.current_dir(&cwd).exec();
     Err(cannot_start(container, &refused))
 }

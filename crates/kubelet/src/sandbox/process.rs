@@ -13,7 +13,7 @@ const FORWARDED: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP,
 /// Means: kill everything inside, now. Job processes never see it.
 pub const KILL_ALL: Signal = Signal::SIGUSR1;
 
-/// Blocks the signals that [`around`] waits for. Children get a clean mask from the standard library.
+/// Blocks the signals that [`around`] waits for. Whoever is started now inherits that: see [`unblocked`].
 pub fn block_signals() -> Result<SigSet, Error> {
     let mut set = SigSet::empty();
     for signal in FORWARDED.into_iter().chain([Signal::SIGCHLD, KILL_ALL]) {
@@ -21,6 +21,16 @@ pub fn block_signals() -> Result<SigSet, Error> {
     }
     sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None).map_err(|e| Error::system("block signals", e))?;
     Ok(set)
+}
+
+/// Starts the job without the blocked signals, which it would inherit and never hear. A signal that comes in between is
+/// lost on us; the supervisor repeats its own once it knows that the job runs.
+pub fn unblocked<T>(signals: &SigSet, start: impl FnOnce() -> T) -> Result<T, Error> {
+    let change = |how| sigprocmask(how, Some(signals), None).map_err(|e| Error::system("block signals", e));
+    change(SigmaskHow::SIG_UNBLOCK)?;
+    let started = start();
+    change(SigmaskHow::SIG_BLOCK)?;
+    Ok(started)
 }
 
 /// Waits until `child` has ended, reaping everything else meanwhile. A forwarded signal goes to the child alone, as a

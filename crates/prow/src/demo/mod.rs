@@ -7,7 +7,7 @@ mod telling;
 
 use crate::datadir::DataDir;
 use crate::ports::{self, Port};
-use crate::world::{self, LogArgs, PodArgs, PodNetwork, World, WorldOptions};
+use crate::world::{self, LogArgs, PodArgs, PodNetwork, RunnerArgs, World, WorldOptions};
 use anyhow::Context;
 use clap::Args as ClapArgs;
 use prow_api::Secret;
@@ -141,7 +141,10 @@ async fn play(
         hook,
         deck,
         api: ports::loopback("the API server", "--data-dir", Port::Exactly(0)).await?,
-        pods: PodArgs { pod_network: PodNetwork::Isolated, allow_host_path: Vec::new(), max_pods: None },
+        pods: PodArgs {
+            runner: RunnerArgs { pod_network: PodNetwork::Isolated, allow_host_path: Vec::new() },
+            max_pods: None,
+        },
         clock: clock.clone(),
     })
     .await?;

@@ -21,8 +21,14 @@ pub struct Prow {
 impl Prow {
     /// Starts `prow` with `args`.
     pub fn start(args: &[&str]) -> Prow {
+        Prow::start_with(args, &[])
+    }
+
+    /// Starts `prow` with `args` and, besides what it inherits, this environment.
+    pub fn start_with(args: &[&str], env: &[(&str, &str)]) -> Prow {
         let mut child = Command::new(env!("CARGO_BIN_EXE_prow"))
             .args(args)
+            .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
