@@ -4,6 +4,7 @@
 //! This crate knows nothing of components. The forge (our GitHub stand-in) is held to it by its tests, not by a
 //! shared type: what crosses between them is HTTP.
 
+pub mod app;
 pub mod client;
 pub mod error;
 pub mod hmac;
@@ -11,6 +12,7 @@ pub mod types;
 pub mod webhook;
 mod wire;
 
+pub use app::AppKey;
 pub use client::token::TokenSource;
 pub use client::{BotUser, Client, ClientOptions, MergeMethod, NewPullRequest, ThrottleOptions, install_tls};
 pub use error::Error;

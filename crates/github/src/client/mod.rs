@@ -3,7 +3,7 @@
 
 mod cache;
 mod calls;
-mod path;
+pub(crate) mod path;
 mod retry;
 mod throttle;
 pub(crate) mod token;
@@ -117,17 +117,17 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    fn new(method: Method, path: String) -> Self {
+    pub(crate) fn new(method: Method, path: String) -> Self {
         let kind = Kind { repeatable: method != Method::POST, not_found_is_an_answer: false };
         Call { method, path, body: None, accept: "application/vnd.github+json", kind }
     }
 
-    fn get(path: String) -> Self {
+    pub(crate) fn get(path: String) -> Self {
         Call::new(Method::GET, path)
     }
 
     /// A JSON body.
-    fn json(mut self, body: &impl serde::Serialize) -> Result<Self, Error> {
+    pub(crate) fn json(mut self, body: &impl serde::Serialize) -> Result<Self, Error> {
         let bytes = serde_json::to_vec(body).map_err(|source| Error::Decode {
             method: self.method.clone(),
             path: self.path.clone(),
@@ -144,13 +144,13 @@ impl Call {
     }
 
     /// 404 is an answer: do not ask again.
-    fn may_be_absent(mut self) -> Self {
+    pub(crate) fn may_be_absent(mut self) -> Self {
         self.kind.not_found_is_an_answer = true;
         self
     }
 
     /// This POST does no harm when it is done twice.
-    fn repeatable(mut self) -> Self {
+    pub(crate) fn repeatable(mut self) -> Self {
         self.kind.repeatable = true;
         self
     }

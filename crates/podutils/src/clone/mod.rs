@@ -3,11 +3,14 @@
 //! A clone that fails is not a failure of this utility: the records say so, and initupload makes it the Pod's.
 
 mod auth;
+mod credentials;
 mod plan;
 mod repository;
+#[cfg(test)]
+mod tests;
 
 use crate::{Env, Host, UtilityError, flags};
-use auth::Access;
+use auth::{Access, KNOWN_HOSTS};
 use futures::StreamExt;
 use prow_api::options::{CLONEREFS_OPTIONS, CloneRefsOptions};
 use prow_api::results::CloneRecord;
@@ -34,7 +37,7 @@ async fn run(mut options: CloneRefsOptions, host: &Host) -> Result<u8, UtilityEr
             *member = default.to_owned();
         }
     }
-    let records = records(&options, host).await;
+    let records = records(&options, host, Path::new(KNOWN_HOSTS)).await;
     let failed = records.iter().filter(|record| record.failed).count();
     write(Path::new(&options.log), &records)?;
     if failed > 0 {
@@ -82,8 +85,8 @@ fn check(options: &CloneRefsOptions) -> Result<(), UtilityError> {
     Ok(())
 }
 
-async fn records(options: &CloneRefsOptions, host: &Host) -> Vec<CloneRecord> {
-    let (setup, access) = Access::set_up(options).await;
+async fn records(options: &CloneRefsOptions, host: &Host, known_hosts: &Path) -> Vec<CloneRecord> {
+    let (setup, access) = Access::set_up(options, known_hosts).await;
     let Some(access) = access else { return vec![setup] };
     let workers = match usize::try_from(options.max_parallel_workers) {
         Ok(0) | Err(_) => options.refs.len(),
@@ -114,154 +117,4 @@ fn write(path: &Path, records: &[CloneRecord]) -> Result<(), UtilityError> {
         path: path.display().to_string(),
         why: e.to_string(),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use prow_api::Refs;
-    use std::sync::{Arc, Mutex};
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-    fn options(repos: &[(&str, &str, &str)]) -> CloneRefsOptions {
-        CloneRefsOptions {
-            src_root: "/go".into(),
-            log: "/log".into(),
-            refs: repos
-                .iter()
-                .map(|(org, repo, alias)| Refs {
-                    org: (*org).into(),
-                    repo: (*repo).into(),
-                    path_alias: (*alias).into(),
-                    ..Refs::default()
-                })
-                .collect(),
-            ..CloneRefsOptions::default()
-        }
-    }
-
-    #[test]
-    fn options_are_checked() {
-        assert!(check(&options(&[("o", "r", "")])).is_ok());
-        assert!(check(&options(&[("o", "r", "x"), ("o", "q", "x")])).is_ok(), "only a warning");
-        let mut app = options(&[("o", "r", "")]);
-        app.github_app_id = "1".into();
-        let mut both = app.clone();
-        both.oauth_token_file = "/t".into();
-        let mut no_log = options(&[("o", "r", "")]);
-        no_log.log.clear();
-        for (options, why) in [
-            (options(&[]), "no refs"),
-            (options(&[("o", "r", ""), ("o", "r", "")]), "more than once"),
-            (app, "belong together"),
-            (both, "exclude each other"),
-            (no_log, "no log file"),
-        ] {
-            let error = check(&options).unwrap_err().to_string();
-            assert!(error.contains(why), "{error}");
-        }
-    }
-
-    /// Wants basic authentication, notes what it got, and has nothing.
-    async fn server(seen: Arc<Mutex<Vec<(String, String)>>>) -> String {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move {
-            while let Ok((mut socket, _)) = listener.accept().await {
-                let mut request = Vec::new();
-                while !request.ends_with(b"\r\n\r\n") && socket.read_buf(&mut request).await.unwrap_or(0) > 0
-                {
-                }
-                let request = String::from_utf8_lossy(&request).into_owned();
-                let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
-                let header = request.lines().find_map(|l| l.strip_prefix("Authorization: "));
-                let answer = match header {
-                    Some(value) => {
-                        seen.lock().unwrap().push((path, value.to_owned()));
-                        "HTTP/1.1 404 Not Found\r\n"
-                    }
-                    None => "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=x\r\n",
-                };
-                let answer = format!("{answer}Content-Length: 0\r\nConnection: close\r\n\r\n");
-                let _ = socket.write_all(answer.as_bytes()).await;
-            }
-        });
-        format!("http://{address}")
-    }
-
-    #[tokio::test]
-    async fn a_token_reaches_its_own_repository_and_nothing_else() {
-        let dir = tempfile::tempdir().unwrap();
-        let token = dir.path().join("oauth");
-        std::fs::write(&token, "hunter2\n").unwrap();
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let uri = format!("{}/org/repo.git", server(seen.clone()).await);
-        let mut options = options(&[("org", "repo", "")]);
-        options.src_root = dir.path().join("go").to_str().unwrap().to_owned();
-        options.log = dir.path().join("clone.json").to_str().unwrap().to_owned();
-        options.oauth_token_file = token.to_str().unwrap().to_owned();
-        options.refs[0].clone_uri = uri.clone();
-        options.refs[0].base_ref = "main".into();
-        let slept = Arc::new(Mutex::new(0));
-        let count = slept.clone();
-        let host = Host::new(
-            || 0,
-            move |_| {
-                *count.lock().unwrap() += 1;
-                Box::pin(async {})
-            },
-        );
-        assert_eq!(run(options.clone(), &host).await.unwrap(), 0, "a failed clone is not our failure");
-        assert_eq!(*slept.lock().unwrap(), 9, "fetches are tried ten times");
-        let seen = seen.lock().unwrap().clone();
-        let basic =
-            base64::Engine::encode(&base64::engine::general_purpose::STANDARD, "x-access-token:hunter2");
-        assert!(!seen.is_empty());
-        assert!(seen.iter().all(|(path, header)| {
-            path.starts_with("/org/repo.git/") && *header == format!("Basic {basic}")
-        }));
-        // Neither records nor the repository know it.
-        let records = std::fs::read_to_string(&options.log).unwrap();
-        assert!(records.contains("\"failed\":true") && !records.contains("hunter2"), "{records}");
-        let config =
-            std::fs::read_to_string(dir.path().join("go/src/github.com/org/repo/.git/config")).unwrap();
-        assert!(!config.contains("hunter2"));
-
-        let (_, access) = Access::set_up(&options).await;
-        let access = access.unwrap();
-        for (url, given) in [
-            (uri.clone(), true),
-            (uri.replace("/repo.git", "/other.git"), false),
-            (uri.replace("127.0.0.1", "localhost"), false),
-        ] {
-            let mut git = prow_git::Git::new(dir.path());
-            for (key, value) in access.credential_env(&uri) {
-                git = git.with_env(key, value);
-            }
-            let asked =
-                git.command(["credential", "fill"]).stdin(format!("url={url}\n\n")).status().await.unwrap();
-            assert_eq!(asked.stdout.to_text().contains("password=hunter2"), given, "{url}");
-        }
-        assert!(access.credential_env("git@github.com:org/repo.git").is_empty());
-        assert_eq!(access.censored("a hunter2 b"), "a CENSORED b");
-    }
-
-    #[tokio::test]
-    async fn a_setup_that_fails_is_the_only_record() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("key"), "not a key").unwrap();
-        for spoil in [
-            (|o: &mut CloneRefsOptions, _: &Path| o.oauth_token_file = "/no/such/token".into())
-                as fn(&mut CloneRefsOptions, &Path),
-            |o, dir| o.key_files = vec![dir.join("missing").to_str().unwrap().into()],
-            |o, dir| o.key_files = vec![dir.to_str().unwrap().into()],
-        ] {
-            let mut options = options(&[("o", "r", "")]);
-            spoil(&mut options, dir.path());
-            let records = records(&options, &Host::system()).await;
-            assert_eq!(records.len(), 1, "{records:?}");
-            assert!(records[0].failed && records[0].refs.org.is_empty());
-            assert!(!records[0].commands.last().unwrap().error.is_empty());
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! Carries out the plan of one clone and records every command.
 
 use super::auth::Access;
+use super::credentials::Credentials;
 use super::plan::{Common, Plan, Step, plan};
 use crate::Host;
 use prow_api::Refs;
@@ -83,13 +84,13 @@ pub(crate) async fn clone(
         user_email: &options.git_user_email,
         cookie_path: &options.cookie_path,
     };
-    let done = match plan(refs, &common) {
-        Ok(plan) => Cloning::new(&plan, access, host, &mut recorder).run(&plan).await,
-        Err(why) => {
-            recorder.failed("check the refs", &why);
-            Err(())
-        }
+    let attempt = async {
+        let plan = recorder.silent_step("check the refs", async { plan(refs, &common) }).await?;
+        let token = access.tokens.for_repository(refs, &plan.uri, host);
+        let token = recorder.silent_step("get a token from GitHub", token).await?;
+        Cloning::new(&plan, access, token.as_deref(), host, &mut recorder).run(&plan).await
     };
+    let done: Result<(), ()> = attempt.await;
     if done.is_err() {
         tracing::warn!(repo = refs.org_repo(), "cloning failed");
     }
@@ -102,14 +103,21 @@ struct Cloning<'a> {
     /// With a fixed environment, for commits that must not depend on the machine.
     fixed: Git,
     access: &'a Access,
+    token: Option<&'a Credentials>,
     host: &'a Host,
     recorder: &'a mut Recorder,
 }
 
 impl<'a> Cloning<'a> {
-    fn new(plan: &Plan, access: &'a Access, host: &'a Host, recorder: &'a mut Recorder) -> Self {
+    fn new(
+        plan: &Plan,
+        access: &'a Access,
+        token: Option<&'a Credentials>,
+        host: &'a Host,
+        recorder: &'a mut Recorder,
+    ) -> Self {
         let base = Git::new(&plan.dir).with_timeout(None).with_output_limit(OUTPUT);
-        let secrets = access.credential_env(&plan.uri);
+        let secrets = token.map(|token| token.env(&plan.uri)).unwrap_or_default();
         let with_env = |mut git: Git| {
             for (key, value) in access.ssh_env.iter().chain(&secrets) {
                 git = git.with_env(key, value);
@@ -131,7 +139,7 @@ impl<'a> Cloning<'a> {
         if !access.cookie_path.is_empty() {
             fixed = fixed.with_config("http.cookieFile", &access.cookie_path);
         }
-        Cloning { git: with_env(base.inheriting()), fixed, access, host, recorder }
+        Cloning { git: with_env(base.inheriting()), fixed, access, token, host, recorder }
     }
 
     async fn run(&mut self, plan: &Plan) -> Result<(), ()> {
@@ -158,11 +166,16 @@ impl<'a> Cloning<'a> {
         match self.git.text(["rev-parse", "HEAD"]).await {
             Ok(sha) => self.recorder.final_sha = sha,
             Err(error) => {
-                self.recorder.failed("git rev-parse HEAD", &self.access.censored(&error.to_string()));
+                let error = self.censored(&error.to_string());
+                self.recorder.failed("git rev-parse HEAD", &error);
                 return Err(());
             }
         }
         Ok(())
+    }
+
+    fn censored(&self, text: &str) -> String {
+        self.token.map_or_else(|| text.to_owned(), |token| token.censored(text))
     }
 
     /// Commit time of the base, in seconds.
@@ -205,12 +218,13 @@ impl<'a> Cloning<'a> {
             }
         };
         let failed = !error.is_empty();
-        self.recorder.commands.push(CloneCommand {
-            command: self.access.censored(&shown),
-            output: self.access.censored(&output),
-            error: self.access.censored(&error),
+        let command = CloneCommand {
+            command: self.censored(&shown),
+            output: self.censored(&output),
+            error: self.censored(&error),
             duration: nanos(begun),
-        });
+        };
+        self.recorder.commands.push(command);
         if failed { Err(()) } else { Ok(()) }
     }
 }
