@@ -4,17 +4,18 @@
 use crate::duration::{GoDuration, K8sDuration};
 use k8s_openapi::api::core::v1::{Affinity, ResourceRequirements, Toleration};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Presence of this object on a ProwJob means that the job is decorated.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct DecorationConfig {
-    /// SIGINT after this; unset or zero is the entrypoint's default, 2 h.
+    /// The test gets SIGINT after this; unset or zero is 2 h.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<GoDuration>,
-    /// SIGKILL this long after SIGINT; unset or zero is 15 s.
+    /// The test gets SIGKILL this long after SIGINT; unset or zero is 15 s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grace_period: Option<GoDuration>,
     /// Images of the pod utilities. All four are required after merging.
@@ -26,13 +27,13 @@ pub struct DecorationConfig {
     /// Where results go.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gcs_configuration: Option<GcsConfiguration>,
-    /// Secret with `service-account.json`; empty means workload identity.
+    /// Secret with a `service-account.json` for Google Cloud Storage; empty means workload identity.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gcs_credentials_secret: Option<String>,
-    /// Secret with `service-account.json` for S3.
+    /// Secret with a `service-account.json` for S3.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub s3_credentials_secret: Option<String>,
-    /// Used only if the Pod names none.
+    /// Service account of Pods that name none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_service_account_name: Option<String>,
     /// Secrets with SSH keys for cloning.
@@ -44,103 +45,108 @@ pub struct DecorationConfig {
     /// Clone with `--filter=blob:none`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blobless_fetch: Option<bool>,
-    /// Sparse checkout patterns of the primary refs.
+    /// Sparse checkout patterns of the tested repository.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sparse_checkout_files: Vec<String>,
-    /// Clone nothing.
+    /// Nothing is cloned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub skip_cloning: Option<bool>,
-    /// `secret` or `secret/key`; key defaults to the secret's name.
+    /// Secret with a git cookie file: `secret` or `secret/key`; the key is named as the secret unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cookiefile_secret: Option<String>,
-    /// OAuth token for cloning; exclusive with `ssh_key_secrets`.
+    /// Secret with an OAuth token for cloning; exclusive with `ssh_key_secrets`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oauth_token_secret: Option<SecretKey>,
-    /// API endpoints for App tokens.
+    /// API endpoints for App tokens; `https://api.github.com` unless set.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub github_api_endpoints: Vec<String>,
-    /// GitHub App.
+    /// Id of the GitHub App that clones.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub github_app_id: String,
-    /// GitHub App's private key.
+    /// Secret with the private key of the GitHub App that clones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub github_app_private_key_secret: Option<SecretKey>,
-    /// Censor the job's secrets in logs and artifacts.
+    /// The job's secrets are censored in its log and artifacts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub censor_secrets: Option<bool>,
-    /// How to censor.
+    /// How secrets are censored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub censoring_options: Option<CensoringConfig>,
-    /// Do not upload early when interrupted.
+    /// An interrupted job does not upload early.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upload_ignores_interrupts: Option<bool>,
-    /// Copy the memory request to the limit.
+    /// The memory request of test containers is their limit, too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub set_limit_equals_memory_request: Option<bool>,
-    /// For test containers that request no memory.
+    /// Memory request of test containers that have none.
+    #[schemars(schema_with = "crate::schema::of::<Quantity>")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_memory_request: Option<Quantity>,
     /// Affinity and tolerations for Pods that have none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduling_options: Option<SchedulingOptions>,
-    /// Overrides plank's.
+    /// Instead of plank's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod_pending_timeout: Option<K8sDuration>,
-    /// Overrides plank's.
+    /// Instead of plank's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod_running_timeout: Option<K8sDuration>,
-    /// Overrides plank's.
+    /// Instead of plank's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod_unscheduled_timeout: Option<K8sDuration>,
-    /// Fills the Pod's security context.
+    /// User of Pods whose security context names none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_as_user: Option<i64>,
-    /// Fills the Pod's security context.
+    /// Group of Pods whose security context names none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_as_group: Option<i64>,
-    /// Fills the Pod's security context.
+    /// Group of the volumes of Pods whose security context names none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fs_group: Option<i64>,
 }
 
 /// Images of the four pod utilities.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct UtilityImages {
-    /// Clones.
+    /// Image of clonerefs, which clones.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub clonerefs: String,
-    /// Uploads what is known before the test.
+    /// Image of initupload, which uploads what is known before the test.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub initupload: String,
-    /// Wraps the test's command.
+    /// Image of entrypoint, which wraps the test's command.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub entrypoint: String,
-    /// Uploads the results.
+    /// Image of sidecar, which uploads the results.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub sidecar: String,
 }
 
 /// Resources of the four pod utilities.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Resources {
-    #[allow(missing_docs)]
+    /// Resources of clonerefs.
+    #[schemars(schema_with = "crate::schema::of::<ResourceRequirements>")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clonerefs: Option<ResourceRequirements>,
-    #[allow(missing_docs)]
+    /// Resources of initupload.
+    #[schemars(schema_with = "crate::schema::of::<ResourceRequirements>")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub initupload: Option<ResourceRequirements>,
-    #[allow(missing_docs)]
+    /// Resources of place-entrypoint.
+    #[schemars(schema_with = "crate::schema::of::<ResourceRequirements>")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub place_entrypoint: Option<ResourceRequirements>,
-    #[allow(missing_docs)]
+    /// Resources of sidecar.
+    #[schemars(schema_with = "crate::schema::of::<ResourceRequirements>")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sidecar: Option<ResourceRequirements>,
 }
 
 /// A key of a Secret.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SecretKey {
     /// Name of the Secret.
@@ -152,67 +158,74 @@ pub struct SecretKey {
 }
 
 /// `censoring_options` of a job's configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct CensoringConfig {
-    /// Files at a time; default 10.
+    /// Files that are censored at a time; 10 unless set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub censoring_concurrency: Option<i64>,
-    /// Bytes; default 10 MiB.
+    /// Bytes that are held of a file; 10 MiB unless set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub censoring_buffer_size: Option<i64>,
-    /// Globs relative to $ARTIFACTS.
+    /// Globs of artifacts, relative to `$ARTIFACTS`, that are censored; all unless set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub include_directories: Option<Vec<String>>,
-    /// Globs relative to $ARTIFACTS; looked at before the includes.
+    /// Globs of artifacts, relative to `$ARTIFACTS`, that are not; looked at before the includes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exclude_directories: Option<Vec<String>>,
-    /// Shorter secrets are not censored; default 0.
+    /// Shorter secrets are not censored; 0 unless set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub minimum_secret_length: Option<i64>,
 }
 
 /// Defaults for where a Pod may run.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SchedulingOptions {
-    /// Used if the Pod has none.
+    /// Affinity of Pods that have none.
+    #[schemars(schema_with = "crate::schema::of::<Affinity>")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub affinity: Option<Affinity>,
-    /// Used if the Pod has none.
+    /// Tolerations of Pods that have none.
+    #[schemars(schema_with = "crate::schema::of::<Vec<Toleration>>")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tolerations: Vec<Toleration>,
 }
 
+/// Values of `path_strategy`.
+pub const PATH_STRATEGIES: [&str; 3] = ["legacy", "single", "explicit"];
+
 /// Where results go and under which paths (prow-config §1.7).
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct GcsConfiguration {
-    /// `gs://b`, `s3://b`, `file:///dir` or a bare name (gs); a path suffix is allowed.
+    /// `gs://b`, `s3://b`, `file:///dir` or a bare name, which is `gs`. A path may follow.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub bucket: String,
-    /// Prepended inside the bucket, not to pointer files.
+    /// Directory inside the bucket.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub path_prefix: String,
-    /// `legacy`, `single` or `explicit`; required.
+    /// How paths name the repository: always (`explicit`), never for the default one (`legacy`, and without the
+    /// default org), or not at all for it (`single`). Mandatory.
+    #[schemars(extend("enum" = PATH_STRATEGIES))]
     #[serde(skip_serializing_if = "String::is_empty")]
     pub path_strategy: String,
-    /// Required unless explicit.
+    /// Organisation that `legacy` and `single` leave out; mandatory for them.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub default_org: String,
-    /// Required unless explicit.
+    /// Repository that `legacy` and `single` leave out; mandatory for them.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub default_repo: String,
-    /// Additional MIME types by extension.
+    /// MIME types by extension, beside the usual ones.
     #[serde(rename = "mediaTypes", skip_serializing_if = "BTreeMap::is_empty")]
     pub media_types: BTreeMap<String, String>,
-    /// Overrides `job_url_prefix_config`.
+    /// Base URL of job pages, instead of plank's.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub job_url_prefix: String,
-    /// Copy here instead of uploading.
+    /// Results are copied here instead of being uploaded.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub local_output_dir: String,
-    /// Extensions to gzip on upload; `*` is all.
+    /// Extensions of files that are compressed on upload; `*` is all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compress_file_types: Option<Vec<String>>,
 }

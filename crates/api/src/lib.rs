@@ -11,6 +11,7 @@ pub mod options;
 pub mod prowjob;
 pub mod refs;
 pub mod results;
+pub mod schema;
 pub mod secret;
 
 pub use decoration::{DecorationConfig, GcsConfiguration, UtilityImages};

@@ -4,6 +4,7 @@ use crate::decoration::DecorationConfig;
 use crate::refs::{OrgRepo, Refs};
 use k8s_openapi::api::core::v1::PodSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -87,7 +88,9 @@ impl<'de> Deserialize<'de> for ProwJob {
 }
 
 /// What kind of event a job answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum JobType {
     /// A pull request.
@@ -120,7 +123,9 @@ impl fmt::Display for JobType {
 }
 
 /// How far a ProwJob is. "Complete" is never told from this but from `completionTime` (trap 3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Waiting for the scheduler controller.
@@ -255,46 +260,46 @@ impl ProwJobSpec {
 }
 
 /// Payload of Jenkins jobs.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct JenkinsSpec {
-    /// Managed by the GitHub branch source plugin.
+    /// The job is managed by the GitHub branch source plugin.
     #[serde(skip_serializing_if = "is_false")]
     pub github_branch_source_job: bool,
 }
 
 /// Payload of Tekton jobs.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct TektonPipelineRunSpec {
-    /// Opaque.
+    /// A PipelineRun's spec, passed on as it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub v1beta1: Option<serde_json::Value>,
 }
 
 /// Reporter settings of a job.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ReporterConfig {
-    /// Slack.
+    /// Reporting to Slack.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slack: Option<SlackReporterConfig>,
 }
 
 /// Slack settings (prow-config §1.9).
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SlackReporterConfig {
-    /// Selects the token.
+    /// Selects the token; empty is the default one.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub host: String,
-    /// Where to post.
+    /// Channel to write to.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub channel: String,
-    /// States worth a message.
+    /// States that are worth a message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job_states_to_report: Option<Vec<State>>,
-    /// Go template over the ProwJob.
+    /// Go template over the ProwJob: the message.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub report_template: String,
     /// `false` never reports.
@@ -303,50 +308,50 @@ pub struct SlackReporterConfig {
 }
 
 /// Who may run a job again (prow-config §1.8).
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RerunAuthConfig {
-    /// Anyone, without login.
+    /// Anyone may, without login. Exclusive with the lists.
     #[serde(skip_serializing_if = "is_false")]
     pub allow_anyone: bool,
-    /// Team ids, looked up in the job's organisation.
+    /// Ids of teams of the job's organisation.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub github_team_ids: Vec<i64>,
-    /// Teams by slug.
+    /// Teams by organisation and slug.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub github_team_slugs: Vec<GithubTeamSlug>,
-    /// Logins.
+    /// Logins of users.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub github_users: Vec<String>,
-    /// Organisations.
+    /// Organisations whose members may.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub github_orgs: Vec<String>,
 }
 
 /// A team by slug.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct GithubTeamSlug {
-    /// Slug.
+    /// Slug of the team.
     pub slug: String,
-    /// Organisation.
+    /// Organisation of the team.
     pub org: String,
 }
 
 /// Tenant and ResultStore settings (prow-config §1.10).
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ProwJobDefault {
-    /// ResultStore.
+    /// Uploading to ResultStore.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resultstore_config: Option<ResultStoreConfig>,
-    /// Tenant.
+    /// Tenant that the jobs belong to; `GlobalDefaultID` unless set.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub tenant_id: String,
 }
 
 /// ResultStore settings.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ResultStoreConfig {
     /// Google Cloud project.

@@ -1,5 +1,6 @@
 //! What code a job tests: [`Refs`] and [`Pull`] (prow-config §1.5), and the `org/repo` pair.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -12,12 +13,12 @@ fn is_zero(n: &i64) -> bool {
 }
 
 /// A repository at a base revision, with the pull requests to merge on top.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Refs {
-    /// GitHub organisation or user; for Gerrit `https://host`. Always written.
+    /// GitHub organisation or user; for Gerrit `https://HOST`.
     pub org: String,
-    /// Repository name; may contain `/` for Gerrit. Always written.
+    /// Repository; for Gerrit it may contain `/`.
     pub repo: String,
     /// Web URL of the repository; also decides clone host and source path.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -46,16 +47,16 @@ pub struct Refs {
     /// Where to clone from; default `<repo_link>.git`, else GitHub.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub clone_uri: String,
-    /// Leave submodules alone.
+    /// Submodules are not cloned.
     #[serde(skip_serializing_if = "is_false")]
     pub skip_submodules: bool,
-    /// 0 is a full clone.
+    /// Commits to clone; 0 is all.
     #[serde(skip_serializing_if = "is_zero")]
     pub clone_depth: i64,
-    /// Leave out the ref-less first fetch.
+    /// The first fetch, without refs, is left out.
     #[serde(skip_serializing_if = "is_false")]
     pub skip_fetch_head: bool,
-    /// `--filter=blob:none`; absent falls back to the decoration config's value.
+    /// Clone with `--filter=blob:none`; the decoration's value unless set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blobless_fetch: Option<bool>,
     /// Sparse checkout patterns.
@@ -63,8 +64,8 @@ pub struct Refs {
     pub sparse_checkout_files: Vec<String>,
 }
 
-/// One pull request (or Gerrit change) of [`Refs`].
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// A pull request, or Gerrit change.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Pull {
     /// Number, always written.

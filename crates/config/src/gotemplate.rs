@@ -39,6 +39,11 @@ impl GoTemplate {
         Ok(GoTemplate { source: source.into(), compiled: Some(Arc::new(template)) })
     }
 
+    /// One of the program's own templates, which are right; a test compiles each.
+    pub(crate) fn usual(source: &str) -> GoTemplate {
+        GoTemplate::new(source).unwrap_or_default()
+    }
+
     /// The text as written.
     pub fn as_str(&self) -> &str {
         &self.source

@@ -7,69 +7,131 @@ use crate::gozero;
 use crate::jobs::{Preset, Retry, Source};
 use crate::podtemplate::{PodTemplate, Pool};
 use crate::quantity;
+use crate::retired::RUN_AFTER_SUCCESS;
 use k8s_openapi::api::core::v1::{EnvVar, PodSpec, Toleration, Volume, VolumeMount};
 use prow_api::decoration::DecorationConfig;
 use prow_api::prowjob::{
-    JenkinsSpec, ProwJobDefault, ReporterConfig, RerunAuthConfig, TektonPipelineRunSpec,
+    DEFAULT_CLUSTER, JENKINS_AGENT, JenkinsSpec, KUBERNETES_AGENT, ProwJobDefault, ReporterConfig,
+    RerunAuthConfig, TEKTON_AGENT, TektonPipelineRunSpec,
 };
 use prow_api::refs::Refs;
+use prow_api::schema::GO_DURATION_PATTERN;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A job as written.
-#[derive(Debug, Clone, Default, Deserialize)]
+/// A job as written: every key of every kind of job. Its comments are what `prow config schema` says of them.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(crate) struct RawJob {
+    /// Name of the job: letters, digits, `-`, `.` and `_`; for Jenkins `/` as well.
+    #[schemars(extend("pattern" = "^[A-Za-z0-9._/-]+$"))]
     pub name: String,
+    /// Labels of the ProwJob and its Pod; presets are chosen by them.
     pub labels: BTreeMap<String, String>,
+    /// Annotations of the ProwJob and its Pod.
     pub annotations: BTreeMap<String, String>,
+    /// Runs of this job at a time; 0 is unlimited.
+    #[schemars(range(min = 0))]
     pub max_concurrency: i64,
+    /// What runs the job.
+    #[schemars(extend("default" = KUBERNETES_AGENT, "examples" = [KUBERNETES_AGENT, TEKTON_AGENT, JENKINS_AGENT]))]
     pub agent: String,
+    /// Alias of the build cluster.
+    #[schemars(extend("default" = DEFAULT_CLUSTER))]
     pub cluster: String,
+    /// Namespace of the Pod: `pod_namespace`, and nothing else unless the agent is tekton-pipeline.
     pub namespace: Option<String>,
+    /// A Pod that is evicted is an error instead of being made again.
     pub error_on_eviction: bool,
+    /// The Pod, for agent kubernetes.
+    #[schemars(schema_with = "prow_api::schema::of::<PodSpec>")]
     pub spec: Option<Box<PodSpec>>,
+    /// A PipelineRun's spec, for agent tekton-pipeline.
+    #[schemars(extend("deprecationMessage" = "write tekton_pipeline_run_spec: {v1beta1: ...}"))]
     pub pipeline_run_spec: Option<Value>,
+    /// A PipelineRun's spec, for agent tekton-pipeline.
     pub tekton_pipeline_run_spec: Option<TektonPipelineRunSpec>,
+    /// Where results are reported, beside GitHub.
     pub reporter_config: Option<ReporterConfig>,
+    /// Who may run the job again from Deck.
     pub rerun_auth_config: Option<RerunAuthConfig>,
+    /// Only a Deck that shows hidden jobs shows it.
     pub hidden: bool,
+    /// Tenant and ResultStore project, over `prowjob_default_entries`.
     pub prowjob_defaults: Option<ProwJobDefault>,
+    /// Queue that the job waits in, one of `plank.job_queue_capacities`.
     pub job_queue_name: String,
+    /// Whether the Pod is decorated: its code cloned, its results uploaded. `decorate_all_jobs` unless set.
     pub decorate: Option<bool>,
+    /// Directory below `$GOPATH/src` that the tested repository is cloned to.
     pub path_alias: String,
+    /// Where the tested repository is cloned from.
     pub clone_uri: String,
+    /// Submodules of the tested repository are not cloned.
     pub skip_submodules: bool,
+    /// The first fetch of the tested repository, without refs, is left out.
     pub skip_fetch_head: bool,
+    /// Commits of the tested repository to clone; 0 is all.
     pub clone_depth: i64,
+    /// Other repositories to clone.
     pub extra_refs: Vec<Refs>,
+    /// How the Pod is decorated, over the defaults of plank that match.
     pub decoration_config: Option<Box<DecorationConfig>>,
+    /// Presubmits: run for every change. Postsubmits: run for every push; true unless set or the changed files
+    /// decide.
     pub always_run: Option<bool>,
+    /// The job may fail: its context is not required for merging.
     pub optional: bool,
+    /// Regular expression of comments that start the job; `/test NAME` unless set. It goes with `rerun_command`.
     pub trigger: String,
+    /// What people are told to write to run the job again; `/test NAME` unless set. `trigger` must match it.
     pub rerun_command: String,
+    /// Tide requires and starts the job before merging, though it does not run by itself.
     pub run_before_merge: bool,
+    /// Regular expressions of the only branches that the job runs for. They match anywhere in the name: write
+    /// `^main$` for one branch.
     pub branches: Vec<String>,
+    /// Regular expressions of branches that the job does not run for. They match anywhere in the name.
     pub skip_branches: Vec<String>,
+    /// Regular expression of paths: the job runs if a changed file matches.
     pub run_if_changed: String,
+    /// Regular expression of paths: the job runs unless all changed files match.
     pub skip_if_only_changed: String,
+    /// Commit status context; the job's name unless set.
     pub context: String,
+    /// No status and no comment. The context is not required for merging.
     pub skip_report: bool,
+    /// For agent jenkins.
     pub jenkins_spec: Option<JenkinsSpec>,
+    /// How often to run, counted from the last start.
+    #[schemars(extend("pattern" = GO_DURATION_PATTERN, "x-kind" = "duration"))]
     pub interval: String,
+    /// How long to wait after the last end.
+    #[schemars(extend("pattern" = GO_DURATION_PATTERN, "x-kind" = "duration"))]
     pub minimum_interval: String,
+    /// When to run, in UTC: `MINUTE HOUR DAY MONTH WEEKDAY`, or `@hourly`, `@daily`, `@weekly` and the like.
+    #[schemars(extend("examples" = ["0 6 * * 1-5", "@daily"]))]
     pub cron: String,
+    /// For people and other tools.
     pub tags: Vec<String>,
+    /// Running again after a failure.
     pub retry: Option<RawRetry>,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+/// Running a periodic job again.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(crate) struct RawRetry {
+    /// Run again whatever the result was.
     run_all: bool,
+    /// How often at most; 10 is the limit.
+    #[schemars(range(min = 0))]
     attempts: i64,
+    /// How long to wait. Mandatory.
+    #[schemars(extend("pattern" = GO_DURATION_PATTERN, "x-kind" = "duration"))]
     interval: String,
 }
 
@@ -79,14 +141,24 @@ impl From<RawRetry> for Retry {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// Parts of Pods that jobs get by their labels.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
-struct RawPreset {
+pub(crate) struct RawPreset {
+    /// Jobs that have all of these labels get the preset; without labels all jobs do.
     labels: BTreeMap<String, String>,
+    /// Variables of every container.
+    #[schemars(schema_with = "prow_api::schema::of::<Vec<EnvVar>>")]
     env: Vec<EnvVar>,
+    /// Volumes of the Pod.
+    #[schemars(schema_with = "prow_api::schema::of::<Vec<Volume>>")]
     volumes: Vec<Volume>,
+    /// Volume mounts of every container.
     #[serde(rename = "volumeMounts")]
+    #[schemars(schema_with = "prow_api::schema::of::<Vec<VolumeMount>>")]
     volume_mounts: Vec<VolumeMount>,
+    /// Tolerations of the Pod.
+    #[schemars(schema_with = "prow_api::schema::of::<Vec<Toleration>>")]
     tolerations: Vec<Toleration>,
 }
 
@@ -120,7 +192,7 @@ impl JobKind {
     }
 
     /// Whether jobs of this kind read a key that some kind of job reads.
-    fn reads(self, key: &str) -> bool {
+    pub(crate) fn reads(self, key: &str) -> bool {
         let known = |keys: &[&str]| keys.iter().any(|k| k.eq_ignore_ascii_case(key));
         match self {
             JobKind::Presubmit => !known(&PERIODIC_KEYS),
@@ -247,14 +319,12 @@ fn job(at: Cursor<'_, '_>, kind: JobKind, index: u32, pool: &Pool, findings: &mu
 /// Keys that this kind of job does not read, and those of older Prows.
 fn note_keys(at: Cursor<'_, '_>, kind: JobKind, findings: &mut Findings) {
     for entry in at.entries(findings) {
-        if kind.reads(&entry.key) && entry.key != "run_after_success" {
+        if kind.reads(&entry.key) && entry.key != RUN_AFTER_SUCCESS.key {
             continue;
         }
         findings.pass_over(entry.key_at);
-        let diagnostic = if entry.key == "run_after_success" {
-            Diagnostic::warning("jobs after jobs are gone, these never run")
-                .kind(Kind::Retired)
-                .suggest("write each as a job of its own")
+        let diagnostic = if entry.key == RUN_AFTER_SUCCESS.key {
+            Diagnostic::warning(RUN_AFTER_SUCCESS.means).kind(Kind::Retired).suggest(RUN_AFTER_SUCCESS.modern)
         } else {
             Diagnostic::warning(format!("{}s do not read this key, it has no effect", kind.word()))
                 .kind(Kind::UnknownKey)

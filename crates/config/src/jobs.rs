@@ -262,16 +262,16 @@ fn by_identifier<'j, T>(map: &'j BTreeMap<String, Vec<T>>, repo: &str) -> &'j [T
 }
 
 /// A tenant default for the jobs that its filters match (§1.10).
-#[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(default)]
 pub struct ProwJobDefaultEntry {
-    /// `org`, `org/repo`, `*` or empty; not a regular expression.
+    /// `org`, `org/repo`, `*` or empty for all; not a regular expression.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub repo: String,
-    /// Alias, `*` or empty.
+    /// Build cluster alias, `*` or empty for all.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub cluster: String,
-    /// What it sets.
+    /// The defaults.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config: Option<ProwJobDefault>,
 }

@@ -29,6 +29,8 @@ mod podtemplate;
 mod presets;
 pub mod prowconfig;
 mod quantity;
+mod retired;
+pub mod schema;
 mod serde_util;
 mod snapshot;
 mod templatedata;

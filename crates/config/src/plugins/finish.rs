@@ -1,27 +1,27 @@
 //! Defaults of plugins.yaml that depend on other keys, and its rules (prow-config §7).
 
+use super::settings::{
+    COMMIT_MSG_CHECKS, GRACE_PERIOD, LABELS_DENYLIST, RELEASE_BRANCHES, UNAPPROVED, WAIT_CONTEXT,
+    WAIT_DESCRIPTION, WAIT_STATE,
+};
 use super::{ConfigMapSpec, ConfigUpdater, PluginConfig, SigMention};
 use crate::diagnostic::Diagnostic;
 use crate::goregex::GoRegex;
 use prow_api::duration::parse_go_duration;
 use std::collections::{BTreeMap, HashSet};
 
-const RELEASE_BRANCHES: &str = "^release-.*$";
-const UNAPPROVED: &str = "This PR is not for the master branch but does not have the `cherry-pick-approved`  label. Adding the `do-not-merge/cherry-pick-not-approved`  label.";
-const WAIT_DESCRIPTION: &str = r"Not mergeable. (PullRequest is missing sufficient approving GitHub review\(s\)|Needs (lgtm|approved|approved, lgtm) labels?)\.?";
-
-fn or(text: &mut String, default: &str) {
+pub(super) fn or(text: &mut String, default: &str) {
     if text.is_empty() {
         default.clone_into(text);
     }
 }
 
 fn settings(config: &mut PluginConfig) {
-    config.owners.labels_denylist.get_or_insert_with(|| vec!["approved".into(), "lgtm".into()]);
+    config.owners.labels_denylist.get_or_insert_with(|| LABELS_DENYLIST.map(Into::into).into());
     for blunderbuss in std::iter::once(&mut config.blunderbuss).chain(config.rifle.as_mut()) {
         if let Some(wait) = &mut blunderbuss.wait_for_status {
-            or(&mut wait.context, "tide");
-            or(&mut wait.state, "pending");
+            or(&mut wait.context, WAIT_CONTEXT);
+            or(&mut wait.state, WAIT_STATE);
             or(&mut wait.description, WAIT_DESCRIPTION);
         }
     }
@@ -32,7 +32,7 @@ fn settings(config: &mut PluginConfig) {
     or(&mut config.cherry_pick_unapproved.comment, UNAPPROVED);
     or(&mut config.sigmention.regexp, &SigMention::default().regexp);
     for require in &mut config.require_matching_label {
-        or(&mut require.grace_period, "5s");
+        or(&mut require.grace_period, GRACE_PERIOD);
     }
 }
 
@@ -111,8 +111,8 @@ fn rules(config: &PluginConfig, errors: &mut Vec<Diagnostic>) {
         }
     }
     for check in config.invalid_commit_msg.iter().flat_map(|c| &c.checks) {
-        if !["fixupPrefix", "issueClosingKeywords"].contains(&check.name.as_str()) {
-            let message = format!("{:?} is not one of fixupPrefix and issueClosingKeywords", check.name);
+        if !COMMIT_MSG_CHECKS.contains(&check.name.as_str()) {
+            let message = format!("{:?} is not one of {}", check.name, COMMIT_MSG_CHECKS.join(", "));
             refuse("invalid_commit_msg".into(), message);
         }
     }
@@ -138,10 +138,7 @@ pub(crate) fn finish(config: &mut PluginConfig, errors: &mut Vec<Diagnostic>) {
 
 fn updater_defaults(updater: &mut ConfigUpdater, errors: &mut Vec<Diagnostic>) {
     if updater.maps.is_empty() {
-        for (path, name) in [("config/prow/config.yaml", "config"), ("config/prow/plugins.yaml", "plugins")] {
-            let spec = ConfigMapSpec { name: name.into(), ..ConfigMapSpec::default() };
-            updater.maps.insert(path.into(), spec);
-        }
+        updater.maps = ConfigUpdater::usual_maps();
     }
     let groups = updater.cluster_groups.clone();
     for (glob, spec) in &mut updater.maps {
@@ -179,7 +176,7 @@ fn updater_defaults(updater: &mut ConfigUpdater, errors: &mut Vec<Diagnostic>) {
                 ..ConfigMapSpec::default()
             };
         } else if spec.clusters.is_empty() {
-            spec.clusters = BTreeMap::from([("default".to_owned(), vec![String::new()])]);
+            spec.clusters = ConfigMapSpec::usual_clusters();
         }
     }
 }

@@ -16,26 +16,51 @@ pub use settings::*;
 pub use updater::{ClusterGroup, ConfigMapSpec, ConfigUpdater};
 
 use crate::serde_util::{is_default, is_false};
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
+/// Help of approve.
+pub(crate) const COMMAND_HELP_LINK: &str = "https://go.k8s.io/bot-commands";
+/// Process of approve.
+pub(crate) const PR_PROCESS_LINK: &str =
+    "https://git.k8s.io/community/contributors/guide/owners.md#the-code-review-process";
+/// From which merged pull request on contributors are invited.
+pub(crate) const MERGED_PR_THRESHOLD: i64 = 3;
+
+/// For sections that are read by rules of their own, beside the rest.
+fn elsewhere<'de, D: Deserializer<'de>, T: Default>(deserializer: D) -> Result<T, D::Error> {
+    IgnoredAny::deserialize(deserializer).map(|_| T::default())
+}
+
+/// Lists of names, or objects.
+fn plugins_map(generator: &mut SchemaGenerator) -> Schema {
+    let object = generator.subschema_for::<OrgPlugins>();
+    json_schema!({"anyOf": [
+        {"type": "object", "additionalProperties": object},
+        {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "string"}}},
+    ]})
+}
+
 /// plugins.yaml after defaulting (§7).
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PluginConfig {
-    /// By `org` or `org/repo` (§7.1).
-    #[serde(skip_deserializing, skip_serializing_if = "BTreeMap::is_empty")]
+    /// Plugins by `org` or `org/repo`. All entries are lists of names, or all are objects.
+    #[schemars(schema_with = "plugins_map")]
+    #[serde(deserialize_with = "elsewhere", skip_serializing_if = "BTreeMap::is_empty")]
     pub plugins: BTreeMap<String, OrgPlugins>,
     /// Plugins that are other servers, by `org` or `org/repo`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub external_plugins: BTreeMap<String, Vec<ExternalPlugin>>,
-    /// Settings of all that read OWNERS files.
+    /// Settings of all plugins that read OWNERS files.
     pub owners: Owners,
-    /// Settings of approve; see [`PluginConfig::approve_for`].
+    /// Settings of approve. The first entry that lists the repository wins, else the first that lists its org.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub approve: Vec<Approve>,
-    /// Settings of blockade; every entry that lists a repository applies.
+    /// Settings of blockade. Every entry that lists the repository or its org applies.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub blockades: Vec<Blockade>,
     /// Settings of blunderbuss.
@@ -54,10 +79,10 @@ pub struct PluginConfig {
     pub cherry_pick_approved: Vec<CherryPickApproved>,
     /// Settings of cherry-pick-unapproved.
     pub cherry_pick_unapproved: CherryPickUnapproved,
-    /// Settings of config-updater (§7.4).
-    #[serde(skip_deserializing)]
+    /// Settings of config-updater: ConfigMaps that follow files of the repository.
+    #[serde(deserialize_with = "elsewhere")]
     pub config_updater: ConfigUpdater,
-    /// Settings of dco, by `org/repo`, `org` or `*`; see [`PluginConfig::dco_for`].
+    /// Settings of dco, by `org/repo`, `org` or `*`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub dco: BTreeMap<String, Dco>,
     /// Settings of golint.
@@ -71,7 +96,8 @@ pub struct PluginConfig {
     pub heart: Heart,
     /// Settings of help.
     pub help: Help,
-    /// Settings of invalidcommitmsg.
+    /// Settings of invalidcommitmsg. The first entry that lists the repository wins, else the first that lists
+    /// its org.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub invalid_commit_msg: Vec<InvalidCommitMsg>,
     /// Settings of jira.
@@ -80,10 +106,10 @@ pub struct PluginConfig {
     /// Settings of label.
     #[serde(skip_serializing_if = "is_default")]
     pub label: Label,
-    /// Settings of lgtm; see [`PluginConfig::lgtm_for`].
+    /// Settings of lgtm. The first entry that lists the repository wins, else the first that lists its org.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lgtm: Vec<Lgtm>,
-    /// Milestone by branch, by `org` or `org/repo`.
+    /// Settings of milestoneapplier: milestones by branch, by `org` or `org/repo`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub milestone_applier: BTreeMap<String, BTreeMap<String, String>>,
     /// Settings of override.
@@ -97,7 +123,7 @@ pub struct PluginConfig {
     pub project_manager: ProjectManager,
     /// Settings of release-note.
     pub release_note: ReleaseNote,
-    /// Settings of milestone, by repository; the empty key is the default.
+    /// Settings of milestone and milestonestatus, by repository; the empty key is for all others.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub repo_milestone: BTreeMap<String, RepoMilestone>,
     /// Settings of require-matching-label.
@@ -116,10 +142,10 @@ pub struct PluginConfig {
     /// Settings of slackevents.
     #[serde(skip_serializing_if = "is_default")]
     pub slack: Slack,
-    /// Settings of trigger; see [`PluginConfig::trigger_for`].
+    /// Settings of trigger. The first entry that lists the repository wins, else the first that lists its org.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub triggers: Vec<Trigger>,
-    /// Settings of welcome.
+    /// Settings of welcome. The first entry that lists the repository wins, else the first that lists its org.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub welcome: Vec<Welcome>,
     /// The whole file as generic values, as it was written; see [`PluginConfig::raw`].
@@ -128,136 +154,140 @@ pub struct PluginConfig {
 }
 
 /// Plugins of an org or repository.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct OrgPlugins {
-    /// Names.
+    /// Names of plugins.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub plugins: Vec<String>,
-    /// Bare names of the org's repositories that do not get them.
+    /// Bare names of the organisation's repositories that do not get them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub excluded_repos: Vec<String>,
 }
 
 /// A plugin that is another server.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ExternalPlugin {
-    /// Name.
+    /// Name of the plugin.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
-    /// Where events go; `http://<name>` unless set.
+    /// Where events are sent; `http://NAME` unless set.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub endpoint: String,
-    /// GitHub event types; empty is all.
+    /// GitHub event types that are sent; empty is all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<String>,
 }
 
 /// Settings of trigger.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Trigger {
     /// `org` or `org/repo`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub repos: Vec<String>,
-    /// Apps, without `[bot]`.
+    /// Apps whose pull requests are tested without asking, without `[bot]`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub trusted_apps: Vec<String>,
-    /// Deprecated: members of this org are trusted as well.
+    /// Members of this organisation are trusted as well.
+    #[schemars(extend("deprecationMessage" = "make people members of the organisation itself"))]
     #[serde(skip_serializing_if = "String::is_empty")]
     pub trusted_org: String,
-    /// Where to become a member.
+    /// Where to become a member of the trusted organisation.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub join_org_url: String,
-    /// Collaborators are not trusted.
+    /// Collaborators who are no members are not trusted.
     #[serde(skip_serializing_if = "is_false")]
     pub only_org_members: bool,
-    /// `/ok-to-test` unlocks nothing.
+    /// `/ok-to-test` has no effect.
     #[serde(skip_serializing_if = "is_false")]
     pub ignore_ok_to_test: bool,
-    /// `/retest` restarts failed workflows too.
+    /// `/retest` restarts failed GitHub workflows, too.
     #[serde(skip_serializing_if = "is_false")]
     pub trigger_github_workflows: bool,
-    /// Invitations to contributors.
+    /// Telling contributors to become members.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub org_invite: Option<OrgInvite>,
 }
 
 /// Invitations to contributors.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct OrgInvite {
-    /// For those with merged pull requests.
+    /// For contributors with several merged pull requests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prominent: Option<ProminentInvite>,
 }
 
 /// Invitation of contributors with merged pull requests.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ProminentInvite {
-    /// Off.
+    /// It is off.
     #[serde(skip_serializing_if = "is_false")]
     pub disabled: bool,
-    /// How many; 3.
+    /// From how many merged pull requests on; 3 unless set.
+    #[schemars(extend("default" = MERGED_PR_THRESHOLD))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub merged_pr_threshold: Option<i64>,
-    /// With `{join_org_url}`.
+    /// The text. `{join_org_url}` in it is replaced.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub message: String,
 }
 
 /// Settings of lgtm.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Lgtm {
     /// `org` or `org/repo`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub repos: Vec<String>,
-    /// GitHub reviews count.
+    /// GitHub reviews count as `/lgtm`.
     #[serde(skip_serializing_if = "is_false")]
     pub review_acts_as_lgtm: bool,
-    /// Remember the tree.
+    /// The label stays when a push does not change the files.
     #[serde(skip_serializing_if = "is_false")]
     pub store_tree_hash: bool,
-    /// Their pushes keep it.
+    /// Slug of the team whose pushes keep the label.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub trusted_team_for_sticky_lgtm: String,
 }
 
 /// Settings of cat.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Cat {
-    /// File with the API key.
+    /// File with the key of the cat API.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub key_path: String,
 }
 
 /// Settings of approve.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Approve {
     /// `org` or `org/repo`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub repos: Vec<String>,
-    /// An issue must be named.
+    /// The pull request must name an issue.
     #[serde(skip_serializing_if = "is_false")]
     pub issue_required: bool,
-    /// Authors do not approve by being owners.
+    /// Authors do not approve their own pull requests by being owners.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub require_self_approval: Option<bool>,
-    /// /lgtm approves.
+    /// `/lgtm` approves, too.
     #[serde(skip_serializing_if = "is_false")]
     pub lgtm_acts_as_approve: bool,
     /// GitHub reviews do not count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ignore_review_state: Option<bool>,
-    /// Help.
+    /// Link to the description of the commands.
+    #[schemars(extend("default" = COMMAND_HELP_LINK))]
     #[serde(rename = "commandHelpLink", skip_serializing_if = "String::is_empty")]
     pub command_help_link: String,
-    /// Help.
+    /// Link to the description of the review process.
+    #[schemars(extend("default" = PR_PROCESS_LINK))]
     #[serde(skip_serializing_if = "String::is_empty")]
     pub pr_process_link: String,
 }

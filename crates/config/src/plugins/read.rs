@@ -3,6 +3,7 @@
 use super::{ConfigMapSpec, ConfigUpdater, OrgPlugins, PluginConfig};
 use crate::diagnostic::{Diagnostic, Kind};
 use crate::goyaml::{Cursor, Findings};
+use crate::retired::{CONFIG_FILE, PLUGIN_FILE};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -51,15 +52,15 @@ fn plugins(value: Cursor<'_, '_>, findings: &mut Findings) -> BTreeMap<String, O
 }
 
 fn updater(value: Cursor<'_, '_>, findings: &mut Findings) -> ConfigUpdater {
-    for (key, name) in [("config_file", "config"), ("plugin_file", "plugins")] {
-        if let Some(entry) = value.get(key) {
+    for retired in [CONFIG_FILE, PLUGIN_FILE] {
+        if let Some(entry) = value.get(retired.key) {
             findings.pass_over(entry.key_at);
-            let warning = Diagnostic::warning("this key is retired").kind(Kind::Retired);
-            findings.note(entry.key_at, warning.suggest(format!("write maps: {{PATH: {{name: {name}}}}}")));
+            let warning = Diagnostic::warning(retired.means).kind(Kind::Retired);
+            findings.note(entry.key_at, warning.suggest(retired.modern));
         }
     }
     let (mut out, _): (ConfigUpdater, bool) = value.decode(false, findings);
-    for (key, name) in [("config_file", "config"), ("plugin_file", "plugins")] {
+    for (key, name) in [(CONFIG_FILE.key, "config"), (PLUGIN_FILE.key, "plugins")] {
         if let Some(entry) = value.get(key) {
             let (path, _): (String, bool) = entry.value.decode(false, findings);
             if !path.is_empty() {

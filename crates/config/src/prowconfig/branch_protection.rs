@@ -1,123 +1,125 @@
 //! `branch-protection` (prow-config §4.16).
 
 use crate::serde_util::none_or_empty;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Required reviews.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ReviewPolicy {
-    /// Who may dismiss.
+    /// Only these users and teams may dismiss reviews.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dismissal_restrictions: Option<DismissalRestrictions>,
-    /// Pushing dismisses.
+    /// A push to the pull request dismisses its approvals.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dismiss_stale_reviews: Option<bool>,
-    /// Owners must approve.
+    /// Code owners of the changed files must approve.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub require_code_owner_reviews: Option<bool>,
-    /// How many.
+    /// How many approvals are needed. Without it nothing is required of reviews.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub required_approving_review_count: Option<i64>,
-    /// Who may push without.
+    /// These users and teams may push without a pull request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bypass_pull_request_allowances: Option<BypassRestrictions>,
 }
 
 /// Who may dismiss reviews.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct DismissalRestrictions {
-    /// Logins.
+    /// Logins of users.
     #[serde(skip_serializing_if = "none_or_empty")]
     pub users: Option<Vec<String>>,
-    /// Slugs.
+    /// Slugs of teams.
     #[serde(skip_serializing_if = "none_or_empty")]
     pub teams: Option<Vec<String>>,
 }
 
 /// Who may push without a pull request.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct BypassRestrictions {
-    /// Logins.
+    /// Logins of users.
     #[serde(skip_serializing_if = "none_or_empty")]
     pub users: Option<Vec<String>>,
-    /// Slugs.
+    /// Slugs of teams.
     #[serde(skip_serializing_if = "none_or_empty")]
     pub teams: Option<Vec<String>>,
 }
 
 /// Who may push.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Restrictions {
-    /// Slugs.
+    /// Slugs of GitHub Apps; they need branchprotector's `--enable-apps-restrictions`.
     #[serde(skip_serializing_if = "none_or_empty")]
     pub apps: Option<Vec<String>>,
-    /// Logins.
+    /// Logins of users.
     #[serde(skip_serializing_if = "none_or_empty")]
     pub users: Option<Vec<String>>,
-    /// Slugs.
+    /// Slugs of teams.
     #[serde(skip_serializing_if = "none_or_empty")]
     pub teams: Option<Vec<String>>,
 }
 
 /// Required status checks.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RequiredStatusChecks {
-    /// Contexts.
+    /// Commit status contexts that must pass, beside those of the branch's jobs.
     #[serde(skip_serializing_if = "none_or_empty")]
     pub contexts: Option<Vec<String>>,
-    /// Up to date with the base.
+    /// A pull request must be up to date with its base before it is merged. Tide cannot work with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strict: Option<bool>,
 }
 macro_rules! with_policy {
     ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident : $type:ty = $skip:literal,)* }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
         #[serde(default)]
         pub struct $name {
-            /// Leave this level and all below it alone.
+            /// Leave this level and everything below it as it is on GitHub.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub unmanaged: Option<bool>,
-            /// Protect or explicitly do not.
+            /// Protect the branches of this level, or explicitly do not. Absent takes the level above.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub protect: Option<bool>,
-            /// Required status checks.
+            /// Status checks that must pass before merging.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub required_status_checks: Option<RequiredStatusChecks>,
-            /// For administrators too.
+            /// The rules hold for administrators, too.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub enforce_admins: Option<bool>,
-            /// Who may push.
+            /// Only these users, teams and apps may push.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub restrictions: Option<Restrictions>,
-            /// Jobs that only a comment starts are required too.
+            /// Jobs that only a comment starts are required as well.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub require_manually_triggered_jobs: Option<bool>,
-            /// Required reviews.
+            /// Reviews that are needed before merging.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub required_pull_request_reviews: Option<ReviewPolicy>,
-            /// No merge commits.
+            /// Merge commits are refused.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub required_linear_history: Option<bool>,
-            /// Force pushes.
+            /// Force pushes are allowed.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub allow_force_pushes: Option<bool>,
-            /// Deleting the branch.
+            /// The branch may be deleted.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub allow_deletions: Option<bool>,
-            /// Signed commits.
+            /// Commits must be signed.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub require_signed_commits: Option<bool>,
-            /// Patterns of branches to leave out.
+            /// Regular expressions of branches to leave alone. A branch that is listed by name is protected all
+            /// the same.
             #[serde(skip_serializing_if = "none_or_empty")]
             pub exclude: Option<Vec<String>>,
-            /// Patterns of the only branches to protect.
+            /// Regular expressions of the only branches to protect. `exclude` is not looked at then.
             #[serde(skip_serializing_if = "none_or_empty")]
             pub include: Option<Vec<String>>,
             $($(#[$fdoc])* #[serde(skip_serializing_if = $skip)] pub $field: $type,)*
@@ -168,30 +170,30 @@ with_policy!(
 with_policy!(
     /// Root of the tree.
     BranchProtectionConfig {
-        /// Protect what has presubmits.
+        /// Protect the branches of every repository that has required presubmits.
         #[serde(rename = "protect-tested-repos")]
         protect_tested_repos: Option<bool> = "Option::is_none",
-        /// Settings without protection are no error.
+        /// Settings where `protect` is false are no error.
         allow_disabled_policies: Option<bool> = "Option::is_none",
-        /// Required jobs without protection are no error.
+        /// Required jobs where `protect` is false are no error.
         allow_disabled_job_policies: Option<bool> = "Option::is_none",
-        /// Optional jobs count as a reason to protect.
+        /// Optional and conditional jobs are a reason to protect, too.
         protect_repos_with_optional_jobs: Option<bool> = "Option::is_none",
-        /// By organisation.
+        /// Policies by organisation.
         orgs: BTreeMap<String, ProtectedOrg> = "BTreeMap::is_empty",
     }
 );
 with_policy!(
     /// An organisation.
     ProtectedOrg {
-        /// By repository.
+        /// Policies by bare name of the repository.
         repos: BTreeMap<String, ProtectedRepo> = "BTreeMap::is_empty",
     }
 );
 with_policy!(
     /// A repository.
     ProtectedRepo {
-        /// By exact branch name.
+        /// Policies by exact name of the branch. Each must set `protect` or `unmanaged`, here or above.
         branches: BTreeMap<String, Policy> = "BTreeMap::is_empty",
     }
 );

@@ -1,6 +1,10 @@
 //! Defaults that depend on other keys, old forms into new ones, and the rules of §4 that concern config.yaml alone.
 
-use super::{LensConfig, LensFileConfig, Plank, ProwConfig};
+use super::deck::SIZE_LIMIT;
+use super::plank::MAX_GOROUTINES;
+use super::reporters::{RATELIMIT, REPORTABLE, SLACK_TEMPLATE};
+use super::services::{CONSUMER_TYPE, MAX_OUTSTANDING_MESSAGES};
+use super::{LOG_LEVELS, LensConfig, LensFileConfig, Plank, ProwConfig};
 use crate::diagnostic::Diagnostic;
 use crate::goregex::GoRegex;
 use crate::gotemplate::GoTemplate;
@@ -64,19 +68,19 @@ pub(crate) fn finish(prow: &mut ProwConfig, list: &mut Vec<Diagnostic>) {
 }
 
 fn general(prow: &mut ProwConfig, errors: &mut Errors<'_>) {
-    const LEVELS: [&str; 8] = ["panic", "fatal", "error", "warn", "warning", "info", "debug", "trace"];
-    let or = |text: &mut String, default: &str| {
+    let default = ProwConfig::default();
+    let or = |text: &mut String, default: String| {
         if text.is_empty() {
-            default.clone_into(text);
+            *text = default;
         }
     };
-    or(&mut prow.prowjob_namespace, "default");
-    or(&mut prow.pod_namespace, "default");
-    or(&mut prow.log_level, "info");
-    or(&mut prow.status_error_link, "https://github.com/kubernetes/test-infra/issues");
-    or(&mut prow.github.link_url, "https://github.com");
-    if !LEVELS.iter().any(|l| l.eq_ignore_ascii_case(&prow.log_level)) {
-        errors.push("log_level", format!("{:?} is not one of {}", prow.log_level, LEVELS.join(", ")));
+    or(&mut prow.prowjob_namespace, default.prowjob_namespace);
+    or(&mut prow.pod_namespace, default.pod_namespace);
+    or(&mut prow.log_level, default.log_level);
+    or(&mut prow.status_error_link, default.status_error_link);
+    or(&mut prow.github.link_url, default.github.link_url);
+    if !LOG_LEVELS.iter().any(|l| l.eq_ignore_ascii_case(&prow.log_level)) {
+        errors.push("log_level", format!("{:?} is not one of {}", prow.log_level, LOG_LEVELS.join(", ")));
     }
     errors.url("github.link_url", &prow.github.link_url);
     if prow.sinker.terminated_pod_ttl.is_none() {
@@ -102,7 +106,7 @@ fn plank(plank: &mut Plank, errors: &mut Errors<'_>) {
     errors.not_negative("plank.max_concurrency", plank.max_concurrency);
     errors.not_negative("plank.max_goroutines", plank.max_goroutines);
     if plank.max_goroutines == 0 {
-        plank.max_goroutines = 20;
+        plank.max_goroutines = MAX_GOROUTINES;
     }
     single_template("plank", &mut plank.report_template, &mut plank.report_templates, errors);
     for (key, prefix) in &plank.job_url_prefix_config {
@@ -136,7 +140,7 @@ fn jenkins(prow: &mut ProwConfig, errors: &mut Errors<'_>) {
         errors.not_negative(&format!("{key}.max_concurrency"), operator.max_concurrency);
         errors.not_negative(&format!("{key}.max_goroutines"), operator.max_goroutines);
         if operator.max_goroutines == 0 {
-            operator.max_goroutines = 20;
+            operator.max_goroutines = MAX_GOROUTINES;
         }
         single_template(&key, &mut operator.report_template, &mut operator.report_templates, errors);
         if several && operator.label_selector.is_empty() {
@@ -153,7 +157,7 @@ fn deck(prow: &mut ProwConfig, errors: &mut Errors<'_>) {
     let spyglass = &mut deck.spyglass;
     errors.not_negative("deck.spyglass.size_limit", spyglass.size_limit);
     if spyglass.size_limit == 0 {
-        spyglass.size_limit = 100_000_000;
+        spyglass.size_limit = SIZE_LIMIT;
     }
     let mut from_viewers: Vec<LensFileConfig> = Vec::new();
     for (pattern, names) in &spyglass.viewers {
@@ -211,7 +215,7 @@ fn deck(prow: &mut ProwConfig, errors: &mut Errors<'_>) {
 
 fn sections(prow: &mut ProwConfig, errors: &mut Errors<'_>) {
     if prow.gerrit.ratelimit == 0 {
-        prow.gerrit.ratelimit = 5;
+        prow.gerrit.ratelimit = RATELIMIT;
     }
     errors.url("gerrit.deck_url", &prow.gerrit.deck_url);
     if prow.github_reporter.job_types_to_report.is_empty() {
@@ -221,7 +225,7 @@ fn sections(prow: &mut ProwConfig, errors: &mut Errors<'_>) {
         };
     }
     for kind in &prow.github_reporter.job_types_to_report {
-        if !matches!(kind, prow_api::JobType::Presubmit | prow_api::JobType::Postsubmit) {
+        if !REPORTABLE.contains(kind) {
             errors.push(
                 "github_reporter.job_types_to_report",
                 format!("{kind} is not one of presubmit and postsubmit"),
@@ -229,7 +233,9 @@ fn sections(prow: &mut ProwConfig, errors: &mut Errors<'_>) {
         }
     }
     slack(prow, errors);
-    prow.in_repo_config.allowed_clusters.entry("*".into()).or_insert_with(|| vec!["default".into()]);
+    for (key, clusters) in super::InRepoConfig::everyones_clusters() {
+        prow.in_repo_config.allowed_clusters.entry(key).or_insert(clusters);
+    }
     let denylist = prow.owners_dir_denylist.iter();
     for pattern in denylist.flat_map(|d| d.default.iter().chain(d.repos.values().flatten())) {
         if let Err(error) = GoRegex::new(pattern) {
@@ -241,14 +247,13 @@ fn sections(prow: &mut ProwConfig, errors: &mut Errors<'_>) {
 }
 
 fn slack(prow: &mut ProwConfig, errors: &mut Errors<'_>) {
-    const DEFAULT: &str = "Job {{.Spec.Job}} of type {{.Spec.Type}} ended with state {{.Status.State}}. <{{.Status.URL}}|View logs>";
     for (key, slack) in &mut prow.slack_reporter_configs {
         let at = format!("slack_reporter_configs[{key:?}]");
         if slack.channel.is_empty() {
             errors.push(format!("{at}.channel"), "it is mandatory, even where every job sets one");
         }
         if slack.report_template.is_empty() {
-            slack.report_template = DEFAULT.into();
+            slack.report_template = SLACK_TEMPLATE.into();
         }
         let empty = crate::template_data(&prow_api::ProwJob::default());
         if let Err(error) = GoTemplate::new(&slack.report_template).and_then(|t| t.render(&empty)) {
@@ -283,7 +288,7 @@ fn pubsub(prow: &mut ProwConfig, errors: &mut Errors<'_>) {
     }
     for trigger in &mut prow.pubsub_triggers {
         if trigger.max_outstanding_messages == 0 {
-            trigger.max_outstanding_messages = 10;
+            trigger.max_outstanding_messages = MAX_OUTSTANDING_MESSAGES;
         }
     }
 }
@@ -295,10 +300,10 @@ fn gangway(prow: &ProwConfig, errors: &mut Errors<'_>) {
         match &client.gcp {
             None => errors.push(&key, "it names no vendor; set gcp"),
             Some(gcp) => {
-                if gcp.endpoint_api_consumer_type != "PROJECT" {
+                if gcp.endpoint_api_consumer_type != CONSUMER_TYPE {
                     errors.push(
                         format!("{key}.gcp.endpoint_api_consumer_type"),
-                        format!("{:?} is not PROJECT", gcp.endpoint_api_consumer_type),
+                        format!("{:?} is not {CONSUMER_TYPE}", gcp.endpoint_api_consumer_type),
                     );
                 }
                 let number = &gcp.endpoint_api_consumer_number;

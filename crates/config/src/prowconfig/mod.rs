@@ -30,82 +30,94 @@ pub(crate) use retired::find as find_retired;
 use crate::jobs::ProwJobDefaultEntry;
 use crate::serde_util::is_false;
 use prow_api::K8sDuration;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// Values of `log_level`, in any case.
+pub(crate) const LOG_LEVELS: [&str; 8] =
+    ["panic", "fatal", "error", "warn", "warning", "info", "debug", "trace"];
+
+fn log_levels(_: &mut SchemaGenerator) -> Schema {
+    let any_case: Vec<String> = LOG_LEVELS.iter().map(|l| crate::schema::any_case(l)).collect();
+    json_schema!({"anyOf": [{"enum": LOG_LEVELS}, {"type": "string", "pattern": format!("^({})$", any_case.join("|"))}]})
+}
+
 /// config.yaml without its jobs (§4.1).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ProwConfig {
-    /// Commit that the configuration comes from; the VERSION file's text wins.
+    /// Commit that the configuration comes from. The text of a file VERSION beside config.yaml wins.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub config_version_sha: String,
-    /// Where ProwJobs live; `default`.
+    /// Namespace of the ProwJobs.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub prowjob_namespace: String,
-    /// Where Pods run; `default`.
+    /// Namespace of the jobs' Pods, in every build cluster.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub pod_namespace: String,
-    /// panic, fatal, error, warn(ing), info, debug or trace, any case; `info`.
+    /// From which level on log lines are written; case does not matter.
+    #[schemars(schema_with = "log_levels")]
     #[serde(skip_serializing_if = "String::is_empty")]
     pub log_level: String,
     /// Where a person is sent when a status cannot be explained.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub status_error_link: String,
-    /// Parsed and defaulted (24h), consulted by nothing.
+    /// Read for compatibility; nothing consults it.
     pub default_job_timeout: K8sDuration,
-    /// Kubeconfig contexts to leave out, at start-up only.
+    /// Kubeconfig contexts that are left out at start-up.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub disabled_clusters: Vec<String>,
     /// Links to GitHub.
     pub github: GithubOptions,
-    /// Tekton.
+    /// Tekton jobs.
     pub pipeline: PipelineSection,
-    /// Periodics.
+    /// What starts periodic jobs.
     pub horologium: Horologium,
-    /// In-repo configuration server.
+    /// Client of the in-repo configuration server.
     pub moonraker: Moonraker,
     /// Prometheus push gateway.
     pub push_gateway: PushGateway,
-    /// Tenants by repository and cluster (§1.10).
+    /// Tenants and ResultStore projects of jobs, by repository and cluster. Later entries win.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub prowjob_default_entries: Vec<ProwJobDefaultEntry>,
-    /// ProwJob to Pod (§4.2).
+    /// What makes Pods of ProwJobs.
     pub plank: Plank,
-    /// Cleaning up (§4.3).
+    /// What cleans up.
     pub sinker: Sinker,
-    /// The web page (§4.4).
+    /// The web page.
     pub deck: Deck,
-    /// Gerrit adapter (§4.5).
+    /// The Gerrit adapter.
     pub gerrit: Gerrit,
-    /// Reporting to GitHub (§4.6).
+    /// Reporting to GitHub.
     pub github_reporter: GithubReporter,
-    /// Reporting to Slack, by `org/repo`, `org` or `*` (§4.7).
+    /// Reporting to Slack, by `org/repo`, `org` or `*`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub slack_reporter_configs: BTreeMap<String, SlackReporter>,
-    /// `.prow.yaml` (§4.8).
+    /// Jobs in the tested repositories themselves: `.prow.yaml` and `.prow/`.
     pub in_repo_config: InRepoConfig,
-    /// Directories whose OWNERS files do not count (§4.9).
+    /// Directories whose OWNERS files do not count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owners_dir_denylist: Option<OwnersDirDenylist>,
-    /// Old form of `pubsub_triggers`; empty after loading.
+    /// Pub/Sub subscriptions by Google Cloud project.
+    #[schemars(extend("deprecationMessage" = "write pubsub_triggers: [{project: PROJECT, topics: [...], allowed_clusters: [\"*\"]}]"))]
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub pubsub_subscriptions: BTreeMap<String, Vec<String>>,
-    /// Jobs by Pub/Sub (§4.10).
+    /// Jobs started by Pub/Sub messages.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pubsub_triggers: Vec<PubsubTrigger>,
-    /// Webhooks that Prow keeps (§4.11).
+    /// Webhooks whose secrets Prow manages.
     pub managed_webhooks: ManagedWebhooks,
-    /// The job API (§4.12).
+    /// The job API.
     pub gangway: Gangway,
-    /// Choosing clusters (§4.13).
+    /// Choosing the build cluster when a job starts.
     pub scheduler: Scheduler,
-    /// Jenkins (§4.14).
+    /// Jenkins masters.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub jenkins_operators: Vec<JenkinsOperator>,
-    /// Merging (§4.15).
+    /// Merging.
     pub tide: Tide,
-    /// Branch protection (§4.16).
+    /// Protection of branches on GitHub: a root policy, and policies by organisation, repository and branch.
     #[serde(rename = "branch-protection")]
     pub branch_protection: BranchProtectionConfig,
 }
@@ -146,10 +158,10 @@ impl Default for ProwConfig {
 }
 
 /// Links to GitHub.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct GithubOptions {
-    /// Base of links; `https://github.com`.
+    /// Base of links to GitHub.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub link_url: String,
 }
@@ -160,10 +172,10 @@ impl Default for GithubOptions {
 }
 
 /// Tekton.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PipelineSection {
-    /// Older duplicates of postsubmits are left running.
+    /// Older runs of a postsubmit go on when a newer one starts.
     #[serde(skip_serializing_if = "is_false")]
     pub allow_concurrent_postsubmit_jobs: bool,
 }

@@ -3,54 +3,61 @@
 use crate::gotemplate::GoTemplate;
 use crate::serde_util::{is_default, is_false, is_zero};
 use prow_api::{DecorationConfig, K8sDuration};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// Of plank, Tide and the Jenkins operators.
+pub(super) const MAX_GOROUTINES: i64 = 20;
+
 /// ProwJob to Pod (§4.2).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Plank {
-    /// URL of jobs that are not decorated, over the ProwJob.
+    /// Go template over the ProwJob: the URL of jobs that are not decorated or have no URL prefix.
     #[serde(skip_serializing_if = "is_default")]
     pub job_url_template: GoTemplate,
-    /// Old form of `report_templates['*']`; absent after loading.
+    /// Text after a failure comment's table, for all repositories.
+    #[schemars(extend("deprecationMessage" = "write report_templates: {\"*\": TEMPLATE}"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report_template: Option<GoTemplate>,
-    /// Text after a failure comment's table, by `org/repo`, `org` or `*`.
+    /// Go templates over the ProwJob, by `org/repo`, `org` or `*`: text after a failure comment's table.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub report_templates: BTreeMap<String, GoTemplate>,
-    /// Pending ProwJobs at most; 0 is unlimited.
+    /// ProwJobs that are pending at a time; 0 is unlimited.
+    #[schemars(range(min = 0))]
     #[serde(skip_serializing_if = "is_zero")]
     pub max_concurrency: i64,
-    /// Kept for compatibility; 20.
+    /// Read for compatibility; the number of workers adapts by itself.
+    #[schemars(range(min = 0))]
     #[serde(skip_serializing_if = "is_zero")]
     pub max_goroutines: i64,
-    /// From the Pod's start time; 10m.
+    /// A Pod that was accepted but does not run after this long is an error.
     pub pod_pending_timeout: K8sDuration,
-    /// 48h.
+    /// A Pod that runs longer is aborted.
     pub pod_running_timeout: K8sDuration,
-    /// From the Pod's creation; 5m.
+    /// A Pod that no node takes after this long is an error.
     pub pod_unscheduled_timeout: K8sDuration,
-    /// Pods made again after unexpected stops; 3, and 0 is never.
+    /// How often a Pod that stopped unexpectedly is made again; 0 is never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_revivals: Option<i64>,
-    /// Defaults by `org/repo`, `org` or `*`; old form of the entries.
+    /// Decoration defaults by `org/repo`, `org` or `*`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub default_decoration_configs: BTreeMap<String, DecorationConfig>,
-    /// Defaults in order; later ones win.
+    /// Decoration defaults. All entries that match apply; later ones win.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub default_decoration_config_entries: Vec<DefaultDecorationEntry>,
-    /// Base of job pages, by `org/repo`, `org` or `*`.
+    /// Base URL of job pages, by `org/repo`, `org` or `*`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub job_url_prefix_config: BTreeMap<String, String>,
-    /// Leave the storage provider out of job URLs.
+    /// Leave the storage provider (`gs`, `s3`) out of job URLs.
     #[serde(rename = "jobURLPrefixDisableAppendStorageProvider", skip_serializing_if = "is_false")]
     pub job_url_prefix_disable_append_storage_provider: bool,
-    /// Blob with the state of each build cluster.
+    /// Blob that holds the state of each build cluster.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub build_cluster_status_file: String,
-    /// ProwJobs at a time by queue; 0 blocks, negative is unlimited.
+    /// ProwJobs that run at a time, by queue; 0 blocks the queue, negative is unlimited.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub job_queue_capacities: BTreeMap<String, i64>,
 }
@@ -61,7 +68,7 @@ impl Default for Plank {
             report_template: None,
             report_templates: BTreeMap::new(),
             max_concurrency: 0,
-            max_goroutines: 20,
+            max_goroutines: MAX_GOROUTINES,
             pod_pending_timeout: K8sDuration::from_secs(600),
             pod_running_timeout: K8sDuration::from_secs(48 * 3600),
             pod_unscheduled_timeout: K8sDuration::from_secs(300),
@@ -95,58 +102,62 @@ impl Plank {
 }
 
 /// A decoration default for the jobs that its filters match (§1.6).
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct DefaultDecorationEntry {
-    /// `org`, `org/repo`, `*` or empty; not a regular expression.
+    /// `org`, `org/repo`, `*` or empty for all; not a regular expression.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub repo: String,
-    /// Alias, `*` or empty.
+    /// Build cluster alias, `*` or empty for all.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub cluster: String,
-    /// What it sets.
+    /// The defaults.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config: Option<Arc<DecorationConfig>>,
 }
 
 /// Jenkins (§4.14).
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct JenkinsOperator {
-    /// URL of jobs.
+    /// Go template over the ProwJob: the URL of jobs. `replace OLD NEW TEXT` may be used.
     #[serde(skip_serializing_if = "is_default")]
     pub job_url_template: GoTemplate,
-    /// Old form of `report_templates['*']`.
+    /// Text after a failure comment's table, for all repositories.
+    #[schemars(extend("deprecationMessage" = "write report_templates: {\"*\": TEMPLATE}"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report_template: Option<GoTemplate>,
-    /// Text after a failure comment's table.
+    /// Go templates over the ProwJob, by `org/repo`, `org` or `*`: text after a failure comment's table.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub report_templates: BTreeMap<String, GoTemplate>,
-    /// 0 is unlimited.
+    /// Builds at a time; 0 is unlimited.
+    #[schemars(range(min = 0))]
     #[serde(skip_serializing_if = "is_zero")]
     pub max_concurrency: i64,
-    /// 20.
+    /// Read for compatibility; the number of workers adapts by itself.
+    #[schemars(range(min = 0), extend("default" = MAX_GOROUTINES))]
     #[serde(skip_serializing_if = "is_zero")]
     pub max_goroutines: i64,
-    /// Which ProwJobs; mandatory with several operators, forbidden with one.
+    /// Kubernetes label selector of this operator's ProwJobs; mandatory with several operators, forbidden with
+    /// one.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub label_selector: String,
 }
 
 /// Cleaning up (§4.3).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Sinker {
-    /// 1h.
+    /// How often to clean up.
     pub resync_period: K8sDuration,
-    /// 168h.
+    /// Completed ProwJobs are removed this long after their start.
     pub max_prowjob_age: K8sDuration,
-    /// 24h.
+    /// Pods are removed this long after their start.
     pub max_pod_age: K8sDuration,
-    /// `max_pod_age` unless set; always there after loading.
+    /// Pods that ended are removed this long after their end; `max_pod_age` unless set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub terminated_pod_ttl: Option<K8sDuration>,
-    /// Aliases to leave alone.
+    /// Build cluster aliases to leave alone.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub exclude_clusters: Vec<String>,
 }

@@ -4,6 +4,7 @@ use super::{LensConfig, LensFileConfig, ProwConfig};
 use crate::diagnostic::{Diagnostic, Kind};
 use crate::goregex::GoRegex;
 use crate::goyaml::{Cursor, Entry, Findings};
+use crate::retired::{ALLOW_CANCELLATIONS, DEFAULT_DECORATION_CONFIG, JOB_URL_PREFIX, RetiredKey};
 use prow_api::DecorationConfig;
 
 /// Retired keys of one config.yaml, read before the rest.
@@ -12,6 +13,10 @@ pub(crate) struct Retired {
     decoration: Option<DecorationConfig>,
     job_url_prefix: Option<String>,
     lenses: Vec<LensFileConfig>,
+}
+
+fn retired(entry: &Entry<'_, '_>, key: &RetiredKey, findings: &mut Findings) {
+    warn(entry, key.means, key.modern, findings);
 }
 
 fn warn(entry: &Entry<'_, '_>, message: &str, modern: &str, findings: &mut Findings) {
@@ -23,28 +28,15 @@ fn warn(entry: &Entry<'_, '_>, message: &str, modern: &str, findings: &mut Findi
 pub(crate) fn find(root: Cursor<'_, '_>, findings: &mut Findings) -> Retired {
     let mut out = Retired::default();
     if let Some(plank) = root.get("plank").map(|e| e.value) {
-        if let Some(entry) = plank.get("allow_cancellations") {
-            let message = "older runs of a pull request's jobs are always aborted today";
-            warn(&entry, message, "remove the key", findings);
+        if let Some(entry) = plank.get(ALLOW_CANCELLATIONS.key) {
+            retired(&entry, &ALLOW_CANCELLATIONS, findings);
         }
-        if let Some(entry) = plank.get("default_decoration_config") {
-            let modern = "write default_decoration_configs: {\"*\": ...}";
-            warn(
-                &entry,
-                "this key is retired; it is taken for the default of all repositories",
-                modern,
-                findings,
-            );
+        if let Some(entry) = plank.get(DEFAULT_DECORATION_CONFIG.key) {
+            retired(&entry, &DEFAULT_DECORATION_CONFIG, findings);
             out.decoration = Some(entry.value.decode(false, findings).0);
         }
-        if let Some(entry) = plank.get("job_url_prefix") {
-            let modern = "write job_url_prefix_config: {\"*\": ...}";
-            warn(
-                &entry,
-                "this key is retired; it is taken for the prefix of all repositories",
-                modern,
-                findings,
-            );
+        if let Some(entry) = plank.get(JOB_URL_PREFIX.key) {
+            retired(&entry, &JOB_URL_PREFIX, findings);
             out.job_url_prefix = Some(entry.value.decode(false, findings).0);
         }
     }

@@ -1,75 +1,83 @@
 //! `tide` (prow-config §4.15).
 
+use super::plank::MAX_GOROUTINES;
+use super::reporters::RATELIMIT;
 use crate::gotemplate::GoTemplate;
 use crate::serde_util::{is_default, is_false, is_zero};
 use prow_api::K8sDuration;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Merging (§4.15).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Tide {
-    /// 1m.
+    /// How often pull requests are looked for and merged.
     pub sync_period: K8sDuration,
-    /// `sync_period` unless set; always there after loading.
+    /// How often Tide's own commit statuses are updated; `sync_period` unless set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status_update_period: Option<K8sDuration>,
-    /// 20.
+    /// Read for compatibility; the number of workers adapts by itself.
+    #[schemars(range(min = 0))]
     #[serde(skip_serializing_if = "is_zero")]
     pub max_goroutines: i64,
-    /// What to merge; similar ones are united and sorted at load.
+    /// Which pull requests to merge. Queries that differ only in where they look are united, and all are
+    /// sorted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub queries: Vec<TideQuery>,
-    /// By `org`, `org/repo` or `org/repo@branch` (§4.15.2).
+    /// How pull requests are merged, by `org`, `org/repo` or `org/repo@branch`, or as a tree of repositories
+    /// and patterns of branches; `merge` unless set.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub merge_method: BTreeMap<String, OrgMergeMethod>,
-    /// By `org/repo` or `org`.
+    /// Text of merge commits, by `org/repo` or `org`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub merge_commit_template: BTreeMap<String, MergeCommitTemplate>,
-    /// Old form of `target_urls['*']`; empty after loading.
+    /// Link of Tide's commit status, for all repositories.
+    #[schemars(extend("deprecationMessage" = "write target_urls: {\"*\": URL}"))]
     #[serde(skip_serializing_if = "String::is_empty")]
     pub target_url: String,
-    /// Link of the status context, by `org/repo`, `org` or `*`.
+    /// Link of Tide's commit status, by `org/repo`, `org` or `*`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub target_urls: BTreeMap<String, String>,
-    /// Old form of `pr_status_base_urls['*']`; empty after loading.
+    /// Base URL of the pull request dashboard, for all repositories.
+    #[schemars(extend("deprecationMessage" = "write pr_status_base_urls: {\"*\": URL}"))]
     #[serde(skip_serializing_if = "String::is_empty")]
     pub pr_status_base_url: String,
-    /// Base of the pull request dashboard.
+    /// Base URL of the pull request dashboard, by `org/repo`, `org` or `*`. There must be a `*`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub pr_status_base_urls: BTreeMap<String, String>,
-    /// Issues that block merging; empty disables.
+    /// Label of issues that block merging into a branch; empty disables them.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub blocker_label: String,
-    /// Pull requests to squash.
+    /// Label of pull requests that are squashed.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub squash_label: String,
-    /// Pull requests to rebase.
+    /// Label of pull requests that are rebased.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub rebase_label: String,
-    /// Pull requests to merge.
+    /// Label of pull requests that are merged with a merge commit.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub merge_label: String,
-    /// Which contexts count (§4.15.3).
+    /// Which commit status contexts count for merging.
     #[serde(skip_serializing_if = "is_default")]
     pub context_options: ContextPolicyOptions,
-    /// By `org/repo`, `org` or `*`; 0 is unlimited, -1 is no batches.
+    /// Pull requests that are tested together, by `org/repo`, `org` or `*`; 0 is unlimited, -1 is no batches.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub batch_size_limit: BTreeMap<String, i64>,
-    /// By `org/repo`, `org` or `*`; true unless set.
+    /// Whether a batch that is being tested is waited for, by `org/repo`, `org` or `*`; true unless set.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub prioritize_existing_batches: BTreeMap<String, bool>,
-    /// By `org/repo`, `org` or `*`; permit unless set.
+    /// What to do about merges that GitHub blocks, by `org/repo`, `org` or `*`; `permit` unless set.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub github_merge_blocks_policy: BTreeMap<String, MergeBlocksPolicy>,
-    /// Earlier first.
+    /// Pull requests to merge first; earlier entries come first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub priority: Vec<TidePriority>,
-    /// Explain all queries.
+    /// The status explains every query, not only the nearest.
     #[serde(skip_serializing_if = "is_false")]
     pub display_all_tide_queries_in_status: bool,
-    /// Gerrit.
+    /// Merging Gerrit changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gerrit: Option<TideGerrit>,
 }
@@ -78,7 +86,7 @@ impl Default for Tide {
         Tide {
             sync_period: K8sDuration::from_secs(60),
             status_update_period: None,
-            max_goroutines: 20,
+            max_goroutines: MAX_GOROUTINES,
             queries: Vec::new(),
             merge_method: BTreeMap::new(),
             merge_commit_template: BTreeMap::new(),
@@ -102,75 +110,76 @@ impl Default for Tide {
 }
 
 /// One search for pull requests (§4.15.1). Keys are camelCase.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct TideQuery {
-    /// Login.
+    /// Login of the author.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub author: String,
-    /// All of these; a comma inside makes alternatives.
+    /// The pull request has all of these labels. A text with commas is a list of alternatives.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
-    /// None of these.
+    /// The pull request has none of these labels.
     #[serde(rename = "missingLabels", skip_serializing_if = "Vec::is_empty")]
     pub missing_labels: Vec<String>,
-    /// Not these.
+    /// Not these base branches.
     #[serde(rename = "excludedBranches", skip_serializing_if = "Vec::is_empty")]
     pub excluded_branches: Vec<String>,
-    /// Only these.
+    /// Only these base branches.
     #[serde(rename = "includedBranches", skip_serializing_if = "Vec::is_empty")]
     pub included_branches: Vec<String>,
-    /// Title.
+    /// Title of the milestone.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub milestone: String,
-    /// GitHub's own approval.
+    /// GitHub's own review must have approved.
     #[serde(rename = "reviewApprovedRequired", skip_serializing_if = "is_false")]
     pub review_approved_required: bool,
     /// Whole organisations.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub orgs: Vec<String>,
-    /// `org/repo`.
+    /// Repositories as `org/repo`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub repos: Vec<String>,
-    /// `org/repo` of listed organisations.
+    /// `org/repo` of the listed organisations to leave out.
     #[serde(rename = "excludedRepos", skip_serializing_if = "Vec::is_empty")]
     pub excluded_repos: Vec<String>,
 }
 
 /// Text of merge commits, over the pull request.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct MergeCommitTemplate {
-    /// First line.
+    /// Go template over the pull request: the first line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<GoTemplate>,
-    /// The rest.
+    /// Go template over the pull request: everything below the first line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body: Option<GoTemplate>,
 }
 
 /// Pull requests to take first.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct TidePriority {
-    /// All of these.
+    /// The pull request has all of these labels.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
 }
 
 /// Gerrit.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct TideGerrit {
-    /// What to merge.
+    /// Which changes to merge.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub queries: Vec<super::GerritOrgConfig>,
-    /// 5.
+    /// Queries in one sync; 0 is the default.
+    #[schemars(extend("default" = RATELIMIT))]
     #[serde(skip_serializing_if = "is_zero")]
     pub ratelimit: i64,
 }
 /// How a pull request is merged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MergeMethod {
     /// A merge commit.
@@ -182,7 +191,7 @@ pub enum MergeMethod {
 }
 
 /// What Tide does about merges that GitHub blocks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MergeBlocksPolicy {
     /// As if nothing were blocked.
@@ -194,7 +203,7 @@ pub enum MergeBlocksPolicy {
 }
 
 /// `merge_method` of an org (or of `org/repo`, `org/repo@branch`): a method, or methods by repository.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum OrgMergeMethod {
     /// One method.
@@ -204,7 +213,7 @@ pub enum OrgMergeMethod {
 }
 
 /// `merge_method` of a repository below its org: a method, or methods by branch pattern.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum RepoMergeMethod {
     /// One method.
@@ -214,56 +223,56 @@ pub enum RepoMergeMethod {
 }
 
 /// Which contexts count (§4.15.3). Keys are hyphenated.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ContextPolicy {
-    /// Unlisted contexts are optional.
+    /// Contexts that are not listed are optional.
     #[serde(rename = "skip-unknown-contexts", skip_serializing_if = "Option::is_none")]
     pub skip_unknown_contexts: Option<bool>,
-    /// Must pass.
+    /// Contexts that must pass.
     #[serde(rename = "required-contexts", skip_serializing_if = "Vec::is_empty")]
     pub required_contexts: Vec<String>,
-    /// Must pass if they exist.
+    /// Contexts that must pass if they are there.
     #[serde(rename = "required-if-present-contexts", skip_serializing_if = "Vec::is_empty")]
     pub required_if_present_contexts: Vec<String>,
-    /// May fail.
+    /// Contexts that may fail.
     #[serde(rename = "optional-contexts", skip_serializing_if = "Vec::is_empty")]
     pub optional_contexts: Vec<String>,
-    /// May fail, by pattern.
+    /// Regular expressions of contexts that may fail.
     #[serde(rename = "optional-regex-contexts", skip_serializing_if = "Vec::is_empty")]
     pub optional_regex_contexts: Vec<String>,
-    /// Take branch protection's contexts too.
+    /// Contexts that branch protection requires are required here.
     #[serde(rename = "from-branch-protection", skip_serializing_if = "Option::is_none")]
     pub from_branch_protection: Option<bool>,
-    /// Overwrite contexts stuck at pending.
+    /// Contexts that hang at pending are overwritten.
     #[serde(rename = "overwrite-pending-contexts", skip_serializing_if = "Option::is_none")]
     pub overwrite_pending_contexts: Option<bool>,
 }
 macro_rules! with_context_policy {
     ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident : $type:ty,)* }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
         #[serde(default, rename_all = "kebab-case")]
         pub struct $name {
-            /// Unlisted contexts are optional.
+            /// Contexts that are not listed are optional.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub skip_unknown_contexts: Option<bool>,
-            /// Must pass.
+            /// Contexts that must pass.
             #[serde(skip_serializing_if = "Vec::is_empty")]
             pub required_contexts: Vec<String>,
-            /// Must pass if they exist.
+            /// Contexts that must pass if they are there.
             #[serde(skip_serializing_if = "Vec::is_empty")]
             pub required_if_present_contexts: Vec<String>,
-            /// May fail.
+            /// Contexts that may fail.
             #[serde(skip_serializing_if = "Vec::is_empty")]
             pub optional_contexts: Vec<String>,
-            /// May fail, by pattern.
+            /// Regular expressions of contexts that may fail.
             #[serde(skip_serializing_if = "Vec::is_empty")]
             pub optional_regex_contexts: Vec<String>,
-            /// Take branch protection's contexts too.
+            /// Contexts that branch protection requires are required here.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub from_branch_protection: Option<bool>,
-            /// Overwrite contexts stuck at pending.
+            /// Contexts that hang at pending are overwritten.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub overwrite_pending_contexts: Option<bool>,
             $($(#[$fdoc])* #[serde(skip_serializing_if = "BTreeMap::is_empty")] pub $field: $type,)*
@@ -288,21 +297,21 @@ macro_rules! with_context_policy {
 with_context_policy!(
     /// Root of the tree of context policies.
     ContextPolicyOptions {
-        /// By organisation.
+        /// Policies by organisation.
         orgs: BTreeMap<String, OrgContextPolicy>,
     }
 );
 with_context_policy!(
     /// Context policy of an organisation.
     OrgContextPolicy {
-        /// By repository.
+        /// Policies by bare name of the repository.
         repos: BTreeMap<String, RepoContextPolicy>,
     }
 );
 with_context_policy!(
     /// Context policy of a repository.
     RepoContextPolicy {
-        /// By branch.
+        /// Policies by exact name of the branch.
         branches: BTreeMap<String, ContextPolicy>,
     }
 );
@@ -360,7 +369,7 @@ pub(super) fn finish(tide: &mut Tide, errors: &mut super::finish::Errors<'_>) {
         errors.push("tide.max_goroutines", format!("{} is negative; 0 is the default", tide.max_goroutines));
     }
     if tide.max_goroutines == 0 {
-        tide.max_goroutines = 20;
+        tide.max_goroutines = MAX_GOROUTINES;
     }
     for (single, map, key) in [
         (&mut tide.target_url, &mut tide.target_urls, "target_url"),
@@ -392,6 +401,6 @@ pub(super) fn finish(tide: &mut Tide, errors: &mut super::finish::Errors<'_>) {
     if let Some(gerrit) = &mut tide.gerrit
         && gerrit.ratelimit == 0
     {
-        gerrit.ratelimit = 5;
+        gerrit.ratelimit = RATELIMIT;
     }
 }

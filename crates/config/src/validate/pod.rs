@@ -5,6 +5,7 @@ use crate::jobfile::JobKind;
 use crate::jobs::JobBase;
 use crate::podtemplate::{ContainerTemplate, PodTemplate};
 use prow_api::DecorationConfig;
+use prow_api::decoration::PATH_STRATEGIES;
 use serde_json::Value;
 use std::collections::HashSet;
 
@@ -166,10 +167,11 @@ pub(crate) fn check_decoration(config: &DecorationConfig) -> Check {
             format!("gcs_configuration.job_url_prefix: {:?} is no URL: {e}", gcs.job_url_prefix)
         })?;
     }
-    if !["legacy", "explicit", "single"].contains(&gcs.path_strategy.as_str()) {
+    if !PATH_STRATEGIES.contains(&gcs.path_strategy.as_str()) {
         return Err(format!(
-            "gcs_configuration.path_strategy: {:?} is not one of legacy, single and explicit",
-            gcs.path_strategy
+            "gcs_configuration.path_strategy: {:?} is not one of {}",
+            gcs.path_strategy,
+            PATH_STRATEGIES.join(", ")
         ));
     }
     if gcs.path_strategy != "explicit" && (gcs.default_org.is_empty() || gcs.default_repo.is_empty()) {
