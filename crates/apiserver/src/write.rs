@@ -227,6 +227,16 @@ pub fn bind(
             &format!("pod {name} is being deleted, cannot be assigned to a host"),
         ));
     }
+    for (part, of) in [("uid", "UID"), ("resourceVersion", "resource version")] {
+        let asked = binding["metadata"][part].as_str().unwrap_or("");
+        if !asked.is_empty() && old["metadata"][part] != asked {
+            return Err(ApiError::conflict(
+                pods,
+                name,
+                &format!("the pod has another {of} than the binding asks for"),
+            ));
+        }
+    }
     let bound = old["spec"]["nodeName"].as_str().unwrap_or("");
     if !bound.is_empty() {
         return Err(ApiError::conflict(

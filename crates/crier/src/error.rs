@@ -12,7 +12,7 @@ pub enum Error {
     #[error(transparent)]
     Storage(#[from] prow_storage::StorageError),
     /// The API server did not.
-    #[error("cannot record on ProwJob {name} that it was reported: {source}; it will be reported again")]
+    #[error("cannot record on ProwJob {name} that it was reported: {}; it will be reported again", prow_kube::prowjobs::said(.source))]
     Record {
         /// The ProwJob.
         name: String,
@@ -21,7 +21,7 @@ pub enum Error {
         source: Box<kube::Error>,
     },
     /// The build cluster did not.
-    #[error("cannot {doing} Pod {name}: {source}; check the build cluster and crier's rights there")]
+    #[error("cannot {doing} Pod {name}: {}; check the build cluster and crier's rights there", prow_kube::prowjobs::said(.source))]
     Pod {
         /// What was tried.
         doing: &'static str,
@@ -33,7 +33,7 @@ pub enum Error {
     },
     /// There is no such build cluster.
     #[error("{0}; the Pod's information cannot be kept")]
-    Cluster(#[from] prow_kube::UnknownCluster),
+    Cluster(#[from] prow_kube::NoClient),
     /// There is no place for a run's results.
     #[error(transparent)]
     Path(#[from] prow_job::paths::PathError),

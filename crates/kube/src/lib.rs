@@ -8,12 +8,17 @@
 //! ```
 
 pub mod clients;
+pub mod clusters;
+pub mod dryrun;
+pub mod kubeconfig;
+pub mod leader;
 pub mod patch;
+pub mod permissions;
 pub mod prowjobs;
 pub mod queue;
 pub mod store;
 
-pub use clients::{Clients, UnknownCluster};
+pub use clients::{Clients, NoClient};
 pub use kube::Client;
 pub use queue::{Outcome, Queue};
 pub use store::{Change, Store};

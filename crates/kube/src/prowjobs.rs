@@ -96,6 +96,26 @@ pub async fn create(api: &Api<ProwJob>, job: &ProwJob, clock: &SharedClock) -> R
     }
 }
 
+/// What an API server (or the way to it) said, for people: kube's own text spills the whole Status object.
+pub fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        kube::Error::Api(status) => format!("{} ({})", status.reason, status.code),
+        other => {
+            let mut text = other.to_string();
+            let mut source = std::error::Error::source(other);
+            while let Some(cause) = source {
+                let more = cause.to_string();
+                if !text.contains(&more) {
+                    text = format!("{text}: {more}");
+                }
+                source = cause.source();
+            }
+            text
+        }
+    }
+}
+
 /// True for failures that may pass by themselves: transport errors, 429 and 5xx.
 pub fn passing(error: &kube::Error) -> bool {
     match error {

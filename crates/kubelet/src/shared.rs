@@ -5,7 +5,7 @@ use crate::probe::Capabilities;
 use crate::runtime::Runtime;
 use crate::worker::Worker;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference, Pod, PodStatus};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Status, Time};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use parking_lot::Mutex;
 use prow_service::clock::SharedClock;
@@ -195,14 +195,28 @@ impl Shared {
         }
     }
 
-    /// Binds a Pod to this node, unless it has changed since we looked.
+    /// Binds a Pod to this node as a scheduler does, unless it has changed since we looked.
     pub(crate) async fn bind(self: &Arc<Self>, pod: &Pod) -> Result<(), Error> {
         let name = pod.metadata.name.clone().unwrap_or_default();
-        let meta = json!({ "uid": pod.metadata.uid, "resourceVersion": pod.metadata.resource_version });
-        let patch = Patch::Merge(json!({ "metadata": meta, "spec": { "nodeName": self.node_name } }));
-        match self.pods_in(pod).patch(&name, &PatchParams::default(), &patch).await {
-            Ok(pod) => {
-                self.update(pod);
+        let binding = json!({
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": {
+                "name": name,
+                "uid": pod.metadata.uid,
+                "resourceVersion": pod.metadata.resource_version,
+            },
+            "target": { "apiVersion": "v1", "kind": "Node", "name": self.node_name },
+        });
+        let pods = self.pods_in(pod);
+        let answer: Result<Status, _> =
+            pods.create_subresource("binding", &name, &PostParams::default(), &binding).await;
+        match answer {
+            Ok(_) => {
+                // What the watch is about to show; until then it must not be bound a second time.
+                let mut bound = pod.clone();
+                bound.spec.get_or_insert_default().node_name = Some(self.node_name.clone());
+                self.update(bound);
                 Ok(())
             }
             // The watch brings what has changed, and the scheduler looks again.

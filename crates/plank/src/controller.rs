@@ -6,22 +6,25 @@ use crate::duplicates;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::Api;
 use kube::runtime::watcher;
 use prow_api::labels;
 use prow_api::prowjob::{KUBERNETES_AGENT, ProwJob, State};
 use prow_config::{Handle, Snapshot};
 use prow_kube::prowjobs::{self, BY_ACTIVE_JOB, BY_PROGRESS};
 use prow_kube::queue::{Outcome, Queue};
-use prow_kube::{Change, Clients, Store, UnknownCluster};
+use prow_kube::{Change, Clients, NoClient, Store};
 use prow_service::clock::SharedClock;
-use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
+
+mod pods;
+
+use pods::{StartError, adopt};
 
 /// A job that may not start yet is looked at again after this long.
 const CONCURRENCY_PAUSE: Duration = Duration::from_secs(10);
@@ -35,6 +38,8 @@ pub struct PlankOptions {
     pub version: String,
     /// Looks at a time.
     pub workers: usize,
+    /// `--label-selector`: which Pods to watch, besides `created-by-prow=true`; empty is all.
+    pub label_selector: String,
 }
 
 /// The controller.
@@ -51,10 +56,10 @@ pub struct Plank {
 
 #[derive(Debug, thiserror::Error)]
 enum LookError {
-    #[error("the API server: {0}")]
+    #[error("the API server: {}", prowjobs::said(.0))]
     Api(#[from] kube::Error),
     #[error(transparent)]
-    Cluster(#[from] UnknownCluster),
+    Cluster(#[from] NoClient),
 }
 
 impl Plank {
@@ -71,7 +76,11 @@ impl Plank {
             .build_clusters()
             .map(|(alias, client)| {
                 let api = Api::namespaced(client.clone(), &namespace);
-                let ours = watcher::Config::default().labels(&format!("{}=true", labels::CREATED_BY_PROW));
+                let mut selector = format!("{}=true", labels::CREATED_BY_PROW);
+                if !options.label_selector.is_empty() {
+                    selector = format!("{selector},{}", options.label_selector);
+                }
+                let ours = watcher::Config::default().labels(&selector);
                 (alias.to_owned(), Store::watch(api, ours, &[]))
             })
             .collect();
@@ -186,12 +195,18 @@ impl Plank {
             Err(LookError::Api(error)) if prowjobs::conflict(&error) => {
                 Outcome::After(Duration::from_millis(50))
             }
+            // Upstream ends such a job, and with it one whose Pod may still run there. We wait for the cluster.
+            Err(LookError::Cluster(error @ NoClient::Unusable { .. })) => {
+                tracing::warn!(prowjob = name, job = job.spec.job, %error, "waiting for its cluster");
+                Outcome::Failed
+            }
             Err(LookError::Cluster(error)) => {
                 let done = self.completed(&job, State::Error, &format!("Terminal error: {error}."));
                 self.write_outcome(&api, &job, &done, &snapshot).await
             }
             Err(LookError::Api(error)) => {
-                tracing::warn!(prowjob = name, job = job.spec.job, %error, "will be looked at again");
+                let error = prowjobs::said(&error);
+                tracing::warn!(prowjob = name, job = job.spec.job, error, "will be looked at again");
                 Outcome::Failed
             }
         }
@@ -404,124 +419,6 @@ impl Plank {
             String::new()
         })
     }
-
-    /// The Pod of a job. The watched copy may be behind: that there is none is asked for at the API server.
-    async fn find_pod(&self, job: &ProwJob, snapshot: &Snapshot) -> Result<Option<Pod>, LookError> {
-        if let Some(pod) = self.pods.get(job.spec.cluster_alias()).and_then(|pods| pods.get(job.name())) {
-            return Ok(Some(Pod::clone(&pod)));
-        }
-        self.ask_for_pod(job, snapshot).await
-    }
-
-    /// The Pod of a job as the API server has it.
-    async fn ask_for_pod(&self, job: &ProwJob, snapshot: &Snapshot) -> Result<Option<Pod>, LookError> {
-        let client = self.clients.build(&job.spec.cluster)?;
-        let api: Api<Pod> = Api::namespaced(client, &snapshot.prow.pod_namespace);
-        Ok(api.get_opt(job.name()).await?)
-    }
-
-    /// Deletes the Pod of a complete job that should have gone with the job: whoever completed it was killed, or
-    /// refused, before that.
-    async fn delete_leftover(&self, job: &ProwJob, snapshot: &Snapshot) -> Outcome {
-        let pods = self.pods.get(job.spec.cluster_alias());
-        if !pods.and_then(|pods| pods.get(job.name())).is_some_and(|pod| decide::leftover(job, &pod)) {
-            return Outcome::Done;
-        }
-        match self.delete_pod(job, snapshot, false).await {
-            Ok(()) => {
-                tracing::debug!(
-                    prowjob = job.name(),
-                    job = job.spec.job,
-                    "deleted the Pod of a complete job"
-                );
-                Outcome::Done
-            }
-            Err(error) => {
-                tracing::warn!(prowjob = job.name(), %error, "could not delete the Pod of a complete job; trying again");
-                Outcome::Failed
-            }
-        }
-    }
-
-    /// Takes crier's finalizer off a Pod, if it is there.
-    async fn release(&self, job: &ProwJob, pod: &Pod, snapshot: &Snapshot) -> Result<(), LookError> {
-        let finalizers = pod.metadata.finalizers.as_deref().unwrap_or_default();
-        if !finalizers.iter().any(|f| f == labels::GCSK8S_FINALIZER) {
-            return Ok(());
-        }
-        let api: Api<Pod> =
-            Api::namespaced(self.clients.build(&job.spec.cluster)?, &snapshot.prow.pod_namespace);
-        let left: Vec<&String> = finalizers.iter().filter(|f| *f != labels::GCSK8S_FINALIZER).collect();
-        let change =
-            json!({"metadata": {"finalizers": left, "resourceVersion": pod.metadata.resource_version}});
-        match api.patch(job.name(), &PatchParams::default(), &Patch::Merge(change)).await {
-            Err(error) if !prowjobs::not_found(&error) => Err(error.into()),
-            _ => Ok(()),
-        }
-    }
-
-    async fn start_pod(&self, job: &ProwJob, snapshot: &Snapshot) -> Result<Pod, StartError> {
-        let client = self.clients.build(&job.spec.cluster).map_err(|e| StartError::Look(e.into()))?;
-        let api: Api<Pod> = Api::namespaced(client, &snapshot.prow.pod_namespace);
-        let options = prow_job::pod::PodOptions {
-            namespace: snapshot.prow.pod_namespace.clone(),
-            plank_version: self.options.version.clone(),
-            ..Default::default()
-        };
-        let pod = prow_job::pod::pod(job, &self.next_build_id(), &options)
-            .map_err(|error| StartError::Refused(error.to_string()))?;
-        match api.create(&PostParams::default(), &pod).await {
-            Ok(pod) => Ok(pod),
-            // Made by an earlier look; a job's Pod is never made twice (and, unlike upstream, never an error).
-            Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {
-                api.get(job.name()).await.map_err(|e| StartError::Look(e.into()))
-            }
-            Err(error) if prowjobs::refused(&error) => Err(StartError::Refused(error.to_string())),
-            Err(error) => Err(StartError::Look(error.into())),
-        }
-    }
-
-    /// Deletes a job's Pod if there is one; `release` takes crier's finalizer off first.
-    async fn delete_pod(&self, job: &ProwJob, snapshot: &Snapshot, release: bool) -> Result<(), LookError> {
-        let api: Api<Pod> =
-            Api::namespaced(self.clients.build(&job.spec.cluster)?, &snapshot.prow.pod_namespace);
-        let Some(pod) = self.find_pod(job, snapshot).await? else { return Ok(()) };
-        if release {
-            self.release(job, &pod, snapshot).await?;
-        }
-        match api.delete(job.name(), &DeleteParams::default()).await {
-            Err(error) if !prowjobs::not_found(&error) => Err(error.into()),
-            _ => Ok(()),
-        }
-    }
-}
-
-enum StartError {
-    /// The Pod will never be accepted.
-    Refused(String),
-    /// It may work later.
-    Look(LookError),
-}
-
-/// Takes over what a Pod says of its run: the build id and the labels that consumers look for on the ProwJob
-/// (prow-config §2.3, trap 18).
-fn adopt(job: &mut ProwJob, pod: &Pod) {
-    let build_id = build_id(pod);
-    job.status.pod_name = job.name().to_owned();
-    let name = job.name().to_owned();
-    let labels = job.metadata.labels.get_or_insert_default();
-    labels.insert(labels::PROW_JOB_ID.to_owned(), name);
-    labels.insert(labels::BUILD_ID.to_owned(), build_id.clone());
-    job.status.build_id = build_id;
-}
-
-fn build_id(pod: &Pod) -> String {
-    let label = pod.metadata.labels.as_ref().and_then(|l| l.get(labels::BUILD_ID)).cloned();
-    label.unwrap_or_else(|| {
-        let env = pod.spec.as_ref().and_then(|s| s.containers.first()).and_then(|c| c.env.as_deref());
-        let found = env.unwrap_or_default().iter().find(|v| v.name == "BUILD_ID");
-        found.and_then(|v| v.value.clone()).unwrap_or_default()
-    })
 }
 
 /// Puts the names of what changes into the queue. A Pod is named after its ProwJob.

@@ -13,5 +13,6 @@ pub mod admission;
 pub mod controller;
 pub mod decide;
 pub mod duplicates;
+pub mod scheduler;
 
 pub use controller::{Plank, PlankOptions};

@@ -58,7 +58,7 @@ impl Cluster {
             self.clients.clone(),
             self.jobs.clone(),
             self.clock.shared(),
-            PlankOptions { version: "test".into(), workers: 4 },
+            PlankOptions { version: "test".into(), workers: 4, label_selector: String::new() },
         );
         self.plank = Some((stop.clone(), tokio::spawn(plank.run(stop))));
     }

@@ -9,7 +9,7 @@ pub enum Error {
     #[error(transparent)]
     GitHub(#[from] prow_github::Error),
     /// The API server did not do what was asked.
-    #[error("cannot {what}: {source}; check the Kubernetes API server and this component's rights")]
+    #[error("cannot {what}: {}; check the Kubernetes API server and this component's rights", prow_kube::prowjobs::said(.source))]
     Kubernetes {
         /// What was tried, on what.
         what: String,

@@ -1,6 +1,6 @@
 //! Commands and flags.
 
-use crate::{demo, jobs, mkpj, mkpod, run, up, why};
+use crate::{component, demo, jobs, mkpj, mkpod, run, up, why};
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -27,6 +27,8 @@ enum Command {
     Mkpj(Box<mkpj::Args>),
     Mkpod(mkpod::Args),
     Config(jobs::Args),
+    #[command(flatten)]
+    Component(component::Component),
 }
 
 /// Parses and runs.
@@ -55,6 +57,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             Command::Why(args) => why::main(*args).await.map(|()| ExitCode::SUCCESS),
             Command::Mkpj(args) => mkpj::main(*args).await,
             Command::Mkpod(args) => mkpod::main(&args).map(|()| ExitCode::SUCCESS),
+            Command::Component(component) => component::main(component).await,
             Command::Config(args) => jobs::main(&args).map(|()| ExitCode::SUCCESS),
         }
     });

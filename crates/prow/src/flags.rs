@@ -3,7 +3,7 @@
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use prow_config::{LoadOptions, Snapshot, load};
-use prow_github::{Client, ClientOptions, TokenSource};
+use prow_github::{Client, ClientOptions, ThrottleOptions, TokenSource};
 use prow_service::clock::SystemClock;
 use prow_service::secrets::SecretFile;
 use serde::Serialize;
@@ -39,15 +39,19 @@ pub struct ConfigArgs {
 impl ConfigArgs {
     /// Loads it, with plugins.yaml where one is given.
     pub fn load(&self, plugin_config: Option<&Path>) -> anyhow::Result<Snapshot> {
+        Ok(load(&LoadOptions { plugin_config: plugin_config.map(Path::to_owned), ..self.options()? })?)
+    }
+
+    /// As the loader takes it.
+    pub fn options(&self) -> anyhow::Result<LoadOptions> {
         let Some(config_path) = self.config_path.clone() else { bail!("give --config-path") };
-        Ok(load(&LoadOptions {
+        Ok(LoadOptions {
             config_path,
             job_config_path: self.job_config_path.clone(),
-            plugin_config: plugin_config.map(Path::to_owned),
             supplemental_prow_config_dirs: self.supplemental_prow_config_dir.clone(),
             supplemental_prow_configs_suffix: self.supplemental_prow_configs_filename_suffix.clone(),
             ..LoadOptions::default()
-        })?)
+        })
     }
 }
 
@@ -79,14 +83,33 @@ pub struct GithubArgs {
     /// Longest time for one try
     #[arg(long = "github-client.request-timeout", value_name = "DURATION", default_value = "2m", value_parser = go_duration)]
     request_timeout: Duration,
+    /// Calls an hour in the long run; 0 is as many as GitHub allows
+    #[arg(long = "github-hourly-tokens", value_name = "N", default_value_t = 0)]
+    hourly_tokens: u32,
+    /// Calls at once after a quiet time; with --github-hourly-tokens
+    #[arg(long = "github-allowed-burst", value_name = "N", default_value_t = 0)]
+    allowed_burst: u32,
 }
 
-fn go_duration(text: &str) -> Result<Duration, String> {
+/// A duration as Go's flags take it.
+pub fn go_duration(text: &str) -> Result<Duration, String> {
     let nanos = prow_api::duration::parse_go_duration(text).map_err(|e| e.to_string())?;
     Ok(Duration::from_nanos(u64::try_from(nanos).map_err(|_| "a duration cannot be negative".to_owned())?))
 }
 
 impl GithubArgs {
+    fn throttle(&self) -> anyhow::Result<Option<ThrottleOptions>> {
+        let (hourly_tokens, burst) = (self.hourly_tokens, self.allowed_burst);
+        if hourly_tokens == 0 {
+            return Ok(None);
+        }
+        anyhow::ensure!(
+            (1..=hourly_tokens).contains(&burst),
+            "--github-allowed-burst={burst}: it must be between 1 and --github-hourly-tokens ({hourly_tokens})"
+        );
+        Ok(Some(ThrottleOptions { hourly_tokens, burst }))
+    }
+
     /// A client; nothing is sent yet.
     pub fn client(&self) -> anyhow::Result<Client> {
         let token = match &self.github_token_path {
@@ -106,6 +129,7 @@ impl GithubArgs {
             initial_delay: self.initial_delay,
             max_sleep: self.backoff_timeout,
             request_timeout: self.request_timeout,
+            throttle: self.throttle()?,
             ..ClientOptions::default()
         };
         Ok(Client::new(options, SystemClock::shared())?)

@@ -1,6 +1,7 @@
 //! The executable: every component and tool as a subcommand, or by the name it is called under.
 
 mod cli;
+mod component;
 mod datadir;
 mod demo;
 mod flags;
@@ -35,6 +36,9 @@ fn main() -> ExitCode {
         // These become namespaces and PID 1 of a Pod: they must stay single-threaded, so no runtime is started.
         Some(first) if first == "pod-supervisor" => prow_kubelet::supervisor::main(rest.into_iter().skip(1)),
         Some(first) if first == "pod-sandbox" => prow_kubelet::sandbox::main(rest.into_iter().skip(1)),
+        _ if component::NAMES.contains(&name.as_str()) => {
+            cli::main([program, name.into()].into_iter().chain(cli::go_style(rest)))
+        }
         _ => cli::main(std::iter::once(program).chain(cli::go_style(rest))),
     }
 }

@@ -1,7 +1,8 @@
 //! `prow up`: a whole Prow on this machine against the real GitHub.
 
+use crate::component::KubernetesArgs;
 use crate::datadir::DataDir;
-use crate::world::{self, World, WorldOptions};
+use crate::world::{self, Cluster, World, WorldOptions};
 use anyhow::Context;
 use clap::Args as ClapArgs;
 use prow_config::{Agent, LoadOptions};
@@ -67,6 +68,12 @@ pub struct Args {
     /// Port for the embedded API server, loopback only; 0 takes any free one
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     apiserver_port: u16,
+    /// Keep ProwJobs and run Pods on Kubernetes instead of this machine: the cluster that this process runs in, or
+    /// the kubeconfig's. Implied by --kubeconfig and --kubeconfig-dir
+    #[arg(long = "kubernetes", help_heading = "Kubernetes")]
+    on_kubernetes: bool,
+    #[command(flatten)]
+    kubernetes: KubernetesArgs,
     #[command(flatten)]
     pods: world::PodArgs,
     #[command(flatten)]
@@ -109,8 +116,13 @@ pub async fn main(args: Args) -> anyhow::Result<()> {
     let data_dir = DataDir::claim(&args.data_dir, &clock).await?;
     let hook = listen::bind("webhooks", "--port", SocketAddr::new(args.address, args.port)).await?;
     let deck = listen::bind("Deck", "--deck-port", SocketAddr::new(args.address, args.deck_port)).await?;
-    let api = SocketAddr::from((Ipv4Addr::LOCALHOST, args.apiserver_port));
-    let api = listen::bind("the API server", "--apiserver-port", api).await?;
+    let cluster = if args.on_kubernetes || args.kubernetes.given() {
+        let connected = Box::new(args.kubernetes.connect(&config, false).await?);
+        Cluster::Kubernetes { connected, kubeconfig: args.kubernetes.shown(), pods_here: false }
+    } else {
+        let api = SocketAddr::from((Ipv4Addr::LOCALHOST, args.apiserver_port));
+        Cluster::Embedded(listen::bind("the API server", "--apiserver-port", api).await?)
+    };
     let world = World::start(WorldOptions {
         data_dir,
         config,
@@ -118,7 +130,7 @@ pub async fn main(args: Args) -> anyhow::Result<()> {
         hmac_secret_file: args.hmac_secret_file.clone(),
         hook,
         deck,
-        api,
+        cluster,
         pods: args.pods.clone(),
         clock,
     })

@@ -3,16 +3,15 @@
 
 use crate::datadir::DataDir;
 use anyhow::Context;
-use bytes::Bytes;
 use clap::{Args, ValueEnum};
-use futures::stream::BoxStream;
 use prow_api::Secret;
 use prow_api::prowjob::ProwJob;
-use prow_apiserver::{ApiServer, LogError, LogOptions, PodLogs};
+use prow_apiserver::ApiServer;
 use prow_config::{Handle, Snapshot};
 use prow_crier::Crier;
 use prow_deck::Deck;
 use prow_hook::Hook;
+use prow_kube::clusters::PLANK_VERBS;
 use prow_kube::{Clients, Store, prowjobs};
 use prow_kubelet::Kubelet;
 use prow_plank::{Plank, PlankOptions};
@@ -29,8 +28,13 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+mod cluster;
+
+pub use cluster::{Cluster, start_kubelet};
+use cluster::{RunnerLogs, ensure_namespace, installed};
+
 /// What goes into the Pods' plank-version label.
-const VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"));
+pub const VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"));
 /// Name of the one node.
 const NODE: &str = "this-machine";
 /// How long a component may take to end what it has begun.
@@ -126,8 +130,8 @@ pub struct WorldOptions {
     pub hook: TcpListener,
     /// Listens for Deck.
     pub deck: TcpListener,
-    /// Listens for kubectl.
-    pub api: TcpListener,
+    /// Where ProwJobs and Pods live.
+    pub cluster: Cluster,
     /// About Pods.
     pub pods: PodArgs,
     /// Time.
@@ -146,7 +150,7 @@ pub struct World {
     pub deck_url: String,
     /// For kubectl.
     pub kubeconfig: PathBuf,
-    kubelet: Arc<Kubelet>,
+    kubelet: Option<Arc<Kubelet>>,
     /// Stopped first: what makes new work.
     sources: Group,
     /// Stopped second: what carries work on.
@@ -192,34 +196,52 @@ impl Group {
 impl World {
     /// Starts everything, in the order in which one needs the other.
     pub async fn start(options: WorldOptions) -> anyhow::Result<World> {
-        let WorldOptions { data_dir, config, github, hmac_secret_file, hook, deck, api, pods, clock } =
+        let WorldOptions { data_dir, config, github, hmac_secret_file, hook, deck, cluster, pods, clock } =
             options;
         let lock = data_dir;
         let data_dir = lock.path().to_owned();
         let snapshot = config.snapshot();
 
-        let server = ApiServer::open(&data_dir.join("apiserver"), prow_apiserver::Options::default())?;
-        for namespace in [&snapshot.prow.prowjob_namespace, &snapshot.prow.pod_namespace] {
-            server.ensure_namespace(namespace).await?;
-        }
-        let client = kube::Client::new(server.router(), snapshot.prow.prowjob_namespace.clone());
-        let clients = Clients::single(client.clone());
         let mut servers = Group::new();
-
-        let mut runner = pods.runner.options(&data_dir, host_paths(&snapshot))?;
-        runner.max_pods = pods.max_pods;
-        let kubelet = Kubelet::start(runner, client.clone(), clock.clone()).await?;
-        let kubelet = Arc::new(kubelet);
-        server.set_pod_logs(Arc::new(RunnerLogs(kubelet.clone())));
-
-        let credentials = prow_apiserver::Credentials::load_or_create(&data_dir)?;
-        let kubeconfig = credentials.write_kubeconfig(&data_dir, api.local_addr()?)?;
-        let stop = servers.stop.clone();
-        servers.spawn("apiserver", async move {
-            if let Err(error) = server.serve(api, credentials, stop).await {
-                tracing::error!(%error, "the API server's socket failed; kubectl no longer works");
+        let (clients, kubelet, kubeconfig) = match cluster {
+            Cluster::Embedded(socket) => {
+                let server =
+                    ApiServer::open(&data_dir.join("apiserver"), prow_apiserver::Options::default())?;
+                for namespace in [&snapshot.prow.prowjob_namespace, &snapshot.prow.pod_namespace] {
+                    server.ensure_namespace(namespace).await?;
+                }
+                let client = kube::Client::new(server.router(), snapshot.prow.prowjob_namespace.clone());
+                let kubelet = start_kubelet(&data_dir, &snapshot, &pods, &client, &clock).await?;
+                server.set_pod_logs(Arc::new(RunnerLogs(kubelet.clone())));
+                let credentials = prow_apiserver::Credentials::load_or_create(&data_dir)?;
+                let kubeconfig = credentials.write_kubeconfig(&data_dir, socket.local_addr()?)?;
+                let stop = servers.stop.clone();
+                servers.spawn("apiserver", async move {
+                    if let Err(error) = server.serve(socket, credentials, stop).await {
+                        tracing::error!(%error, "the API server's socket failed; kubectl no longer works");
+                    }
+                });
+                (Clients::single(client), Some(kubelet), kubeconfig)
             }
-        });
+            Cluster::Kubernetes { mut connected, kubeconfig, pods_here } => {
+                let kubelet = match pods_here {
+                    true => {
+                        let client = connected.clients.infra();
+                        for namespace in [&snapshot.prow.prowjob_namespace, &snapshot.prow.pod_namespace] {
+                            ensure_namespace(&client, namespace).await?;
+                        }
+                        Some(start_kubelet(&data_dir, &snapshot, &pods, &client, &clock).await?)
+                    }
+                    false => {
+                        connected.leave_out_unusable(&snapshot.prow.pod_namespace, &PLANK_VERBS).await;
+                        None
+                    }
+                };
+                installed(&connected.clients, &snapshot.prow.prowjob_namespace).await?;
+                (connected.clients, kubelet, kubeconfig)
+            }
+        };
+        let client = clients.infra();
 
         let jobs = prowjobs::watch(client.clone(), &snapshot.prow.prowjob_namespace);
         jobs.ready().await;
@@ -248,7 +270,7 @@ impl World {
             clients.clone(),
             jobs.clone(),
             clock.clone(),
-            PlankOptions { version: VERSION.into(), workers: 16 },
+            PlankOptions { version: VERSION.into(), workers: 16, label_selector: String::new() },
         );
         let stop = controllers.stop.clone();
         controllers.spawn("plank", plank.run(stop));
@@ -314,7 +336,10 @@ impl World {
 
     /// How Pods are kept apart here, in one sentence for people.
     pub fn pod_capabilities(&self) -> String {
-        self.kubelet.capabilities().describe()
+        match &self.kubelet {
+            Some(kubelet) => kubelet.capabilities().describe(),
+            None => "run on the nodes of the build clusters".to_owned(),
+        }
     }
 
     /// Ends everything in order: no new work, then no decisions, then the Pods, then the servers. Pods that were
@@ -322,8 +347,10 @@ impl World {
     pub async fn shutdown(self) {
         self.sources.end().await;
         self.controllers.end().await;
-        self.kubelet.shutdown().await;
-        tracing::debug!("all Pods have ended");
+        if let Some(kubelet) = &self.kubelet {
+            kubelet.shutdown().await;
+            tracing::debug!("all Pods have ended");
+        }
         self.servers.end().await;
     }
 }
@@ -385,38 +412,6 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         std::fs::rename(&part, path)
     };
     write().with_context(|| format!("cannot write {}", path.display()))
-}
-
-/// Lets the API server serve `pods/NAME/log` from the runner.
-struct RunnerLogs(Arc<Kubelet>);
-
-#[async_trait::async_trait]
-impl PodLogs for RunnerLogs {
-    async fn logs(
-        &self,
-        namespace: &str,
-        pod: &str,
-        options: LogOptions,
-    ) -> Result<BoxStream<'static, std::io::Result<Bytes>>, LogError> {
-        if options.previous {
-            return Err(LogError::NotFound(
-                "containers are not restarted here: there is no previous log".into(),
-            ));
-        }
-        let query = prow_kubelet::LogQuery {
-            container: Some(options.container),
-            follow: options.follow,
-            tail_lines: options.tail_lines,
-            since: options.since,
-            timestamps: options.timestamps,
-            limit_bytes: options.limit_bytes,
-        };
-        self.0.logs(namespace, pod, &query).await.map_err(|error| match error {
-            prow_kubelet::LogError::PodNotFound { .. } => LogError::NotFound(error.to_string()),
-            prow_kubelet::LogError::Failed(_) => LogError::Failed(error.to_string()),
-            _ => LogError::NotReady(error.to_string()),
-        })
-    }
 }
 
 #[cfg(test)]

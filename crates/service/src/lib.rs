@@ -7,5 +7,6 @@ pub mod clock;
 pub mod enablement;
 pub mod listen;
 pub mod logs;
+pub mod metrics;
 pub mod secrets;
 pub mod shutdown;

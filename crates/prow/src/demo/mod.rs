@@ -7,13 +7,15 @@ mod telling;
 
 use crate::datadir::DataDir;
 use crate::ports::{self, Port};
-use crate::world::{self, LogArgs, PodArgs, PodNetwork, RunnerArgs, World, WorldOptions};
+use crate::world::{self, Cluster, LogArgs, PodArgs, PodNetwork, RunnerArgs, World, WorldOptions};
 use anyhow::Context;
 use clap::Args as ClapArgs;
 use prow_api::Secret;
 use prow_config::{Agent, LoadOptions};
 use prow_forge::{Forge, ForgeOptions, OrgRole, Permission};
 use prow_github::{Client, ClientOptions, TokenSource};
+use prow_kube::clusters;
+use prow_kube::kubeconfig::KubernetesOptions;
 use prow_service::clock::{SharedClock, SystemClock};
 use prow_service::{logs, shutdown};
 use serde::{Deserialize, Serialize};
@@ -42,6 +44,10 @@ pub struct Args {
     /// Port for Deck [default: 8080 if it is free, else any]
     #[arg(long)]
     deck_port: Option<u16>,
+    /// Keep ProwJobs and Pods in the current context's Kubernetes API, which must know ProwJobs, instead of the
+    /// embedded one. Pods still run on this machine, as on a node of that cluster
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
     #[command(flatten)]
     log: LogArgs,
 }
@@ -133,6 +139,18 @@ async fn play(
             clock.clone(),
         )
     };
+    let cluster = match &args.kubeconfig {
+        None => Cluster::Embedded(ports::loopback("the API server", "--data-dir", Port::Exactly(0)).await?),
+        Some(path) => {
+            let options = KubernetesOptions {
+                kubeconfig: Some(path.clone()),
+                no_in_cluster_config: true,
+                ..KubernetesOptions::default()
+            };
+            let connected = Box::new(clusters::connect(&options, &[], false).await?);
+            Cluster::Kubernetes { connected, kubeconfig: path.clone(), pods_here: true }
+        }
+    };
     let world = World::start(WorldOptions {
         data_dir: claimed,
         config,
@@ -140,7 +158,7 @@ async fn play(
         hmac_secret_file: secrets.join("hmac"),
         hook,
         deck,
-        api: ports::loopback("the API server", "--data-dir", Port::Exactly(0)).await?,
+        cluster,
         pods: PodArgs {
             runner: RunnerArgs { pod_network: PodNetwork::Isolated, allow_host_path: Vec::new() },
             max_pods: None,

@@ -1,0 +1,58 @@
+//! The process's Prometheus metrics, under Prow's exact names (prow-runtime §13).
+
+use prometheus::{IntGauge, Registry, TextEncoder};
+use std::sync::LazyLock;
+
+/// What [`text`] is.
+pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
+    let registry = Registry::new();
+    let version =
+        IntGauge::new("prow_version", "Unix seconds of the day that this version is named after; -1 if none")
+            .expect("the name is a metric's name");
+    version.set(-1);
+    registry.register(Box::new(version)).expect("it is the first of this name");
+    registry
+});
+
+/// Where components register their metrics.
+pub fn registry() -> &'static Registry {
+    &REGISTRY
+}
+
+/// Everything, as Prometheus reads it.
+pub fn text() -> String {
+    let mut out = String::new();
+    // Fails only for a family without metrics, which the registry does not hand out.
+    if let Err(error) = TextEncoder::new().encode_utf8(&registry().gather(), &mut out) {
+        tracing::error!(%error, "metrics cannot be written");
+    }
+    out
+}
+
+/// Registers a metric and gives it back. A name that is taken is a programming error, and is said in the log.
+pub fn register<M: prometheus::core::Collector + Clone + 'static>(metric: prometheus::Result<M>) -> M {
+    let metric = metric.expect("names and labels of metrics are constants of the program");
+    if let Err(error) = registry().register(Box::new(metric.clone())) {
+        tracing::error!(%error, "a metric is not exported");
+    }
+    metric
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_registered_is_written() {
+        let metric = register(prometheus::IntCounterVec::new(
+            prometheus::Opts::new("a_test_counter", "for the test"),
+            &["kind"],
+        ));
+        metric.with_label_values(&["x"]).inc_by(3);
+        let text = text();
+        assert!(text.contains("a_test_counter{kind=\"x\"} 3\n"), "{text}");
+        assert!(text.contains("prow_version -1\n"), "{text}");
+    }
+}
