@@ -1,6 +1,8 @@
 //! Chores of this repository. `cargo xtask golden` writes what we make of a configuration, one gzipped file of JSON
-//! lines per kind of record, to be compared with what the reference implementation makes of it.
+//! lines per kind of record, to be compared with what the reference implementation makes of it. `cargo xtask static`
+//! builds and checks what goes into images.
 
+mod image;
 mod records;
 mod tide;
 
@@ -47,14 +49,32 @@ enum Chore {
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
+    /// Build entrypoint and the pod utilities as static files, and check that they are: no loader, no library, not
+    /// larger than they may be
+    Static {
+        /// x86_64-unknown-linux-musl or aarch64-unknown-linux-musl; this machine's if not given
+        #[arg(long, value_name = "TRIPLE")]
+        target: Option<String>,
+        /// Only this one: entrypoint or podutils
+        #[arg(long, value_name = "NAME")]
+        only: Option<String>,
+    },
 }
 
 fn main() -> ExitCode {
-    let Chore::Golden { config_path, job_config_path, plugin_config, like, out } = Cli::parse().chore;
-    match golden(config_path, job_config_path, plugin_config, like.as_deref(), &out) {
+    let done = match Cli::parse().chore {
+        Chore::Golden { config_path, job_config_path, plugin_config, like, out } => {
+            golden(config_path, job_config_path, plugin_config, like.as_deref(), &out)
+        }
+        Chore::Static { target, only } => {
+            let target = target.unwrap_or_else(|| format!("{}-unknown-linux-musl", std::env::consts::ARCH));
+            image::run(&target, only.as_deref())
+        }
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("xtask golden: {error}");
+            eprintln!("xtask: {error}");
             ExitCode::FAILURE
         }
     }
