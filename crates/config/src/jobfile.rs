@@ -271,6 +271,33 @@ pub(crate) fn read(root: Cursor<'_, '_>, pool: &Pool, findings: &mut Findings) -
     out
 }
 
+/// Top-level keys of `.prow.yaml` (§8). Periodics have no place there.
+const IN_REPO_KEYS: [&str; 4] = ["presets", "presubmits", "postsubmits", "prow_ignored"];
+
+/// Reads a file of a repository's own jobs: lists without repository keys, kept here under an empty one.
+pub(crate) fn read_in_repo(root: Cursor<'_, '_>, pool: &Pool, findings: &mut Findings) -> JobFile {
+    let mut out = JobFile::default();
+    for entry in root.entries(findings) {
+        let known = IN_REPO_KEYS.iter().copied().find(|k| k.eq_ignore_ascii_case(&entry.key));
+        match known {
+            Some("presubmits") => {
+                let list = jobs(entry.value, JobKind::Presubmit, pool, findings);
+                out.presubmits.push((String::new(), list));
+            }
+            Some("postsubmits") => {
+                let list = jobs(entry.value, JobKind::Postsubmit, pool, findings);
+                out.postsubmits.push((String::new(), list));
+            }
+            Some(key) => {
+                read_entry(&mut out, key, entry.value, true, pool, findings);
+            }
+            None if entry.value.holds_anchor() => {}
+            None => entry.note_unknown(IN_REPO_KEYS, findings),
+        }
+    }
+    out
+}
+
 fn by_repo(
     out: &mut Vec<(String, Vec<WrittenJob>)>,
     value: Cursor<'_, '_>,

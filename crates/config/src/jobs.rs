@@ -223,6 +223,8 @@ pub struct Jobs {
     pub periodics: Vec<Periodic>,
     /// All presets.
     pub presets: Vec<Preset>,
+    /// Jobs that do not say otherwise are decorated; config.yaml's word, which in-repo jobs heed, too.
+    pub decorate_all_jobs: bool,
 }
 
 impl Jobs {

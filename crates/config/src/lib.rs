@@ -21,6 +21,7 @@ pub mod goregex;
 mod gotemplate;
 mod goyaml;
 mod gozero;
+pub mod inrepo;
 mod jobfile;
 pub mod jobs;
 mod load;

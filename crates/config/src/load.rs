@@ -6,6 +6,7 @@ mod parallel;
 mod plugin_parts;
 mod supplemental;
 
+pub(crate) use jobset::finish_file;
 pub(crate) use memory::Memory;
 
 use crate::diagnostic::{Diagnostic, Kind, LoadErrors, Severity};

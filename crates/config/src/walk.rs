@@ -6,7 +6,7 @@
 mod ignore;
 
 use crate::diagnostic::Diagnostic;
-use ignore::IgnoreStack;
+pub(crate) use ignore::IgnoreStack;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -10,14 +10,21 @@
 //!
 //! Three layers, each usable alone: [`process`] runs any program under those bounds, [`Git`] adds git's own
 //! environment and configuration, and the methods of `ops` are the questions that Prow asks of a repository.
+//! [`Mirrors`] and [`Checkout`] answer in-repo configuration's questions with them.
 
+mod checkout;
 mod error;
+mod merge;
+mod mirror;
 pub mod names;
 mod ops;
 pub mod process;
 mod runner;
+mod tree;
 
+pub use checkout::Checkout;
 pub use error::GitError;
+pub use mirror::{MirrorOptions, Mirrors};
 pub use ops::{Change, CommitTree, Expect, Merge, RefEntry, Signature};
 pub use process::{Captured, Exit};
 pub use runner::{Censor, Git, GitCommand, Output};

@@ -15,11 +15,11 @@ use std::sync::Mutex;
 
 /// The jobs of one file, defaulted and each valid by itself.
 #[derive(Default)]
-struct Done {
-    presubmits: Vec<(String, Vec<Presubmit>)>,
-    postsubmits: Vec<(String, Vec<Postsubmit>)>,
+pub(crate) struct Done {
+    pub presubmits: Vec<(String, Vec<Presubmit>)>,
+    pub postsubmits: Vec<(String, Vec<Postsubmit>)>,
     periodics: Vec<Periodic>,
-    errors: Vec<Diagnostic>,
+    pub errors: Vec<Diagnostic>,
 }
 
 impl Done {
@@ -63,7 +63,7 @@ pub(super) fn assemble(
         finish_file(file, prow, &layers, pool, decorate_all)
     });
     drop(layers);
-    let mut jobs = Jobs { presets, ..Jobs::default() };
+    let mut jobs = Jobs { presets, decorate_all_jobs: decorate_all, ..Jobs::default() };
     for file in done {
         found.take(file.errors);
         append(&mut jobs.presubmits, file.presubmits);
@@ -110,7 +110,8 @@ fn presets(files: &mut [JobFile], found: &mut Found) -> Vec<Preset> {
     out
 }
 
-fn finish_file(
+/// Defaults and checks the jobs of one file.
+pub(crate) fn finish_file(
     file: JobFile,
     prow: &ProwConfig,
     layers: &[Layer<'_>],

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The rules in force on the way from the root to a directory.
 #[derive(Default)]
-pub(super) struct IgnoreStack {
+pub(crate) struct IgnoreStack {
     levels: Vec<(PathBuf, Vec<Rule>)>,
 }
 
@@ -20,16 +20,18 @@ impl IgnoreStack {
     /// Takes up a directory's own rules.
     pub(super) fn enter(&mut self, directory: &Path) {
         let file = directory.join(".prowignore");
-        let rules = match fs::read_to_string(&file) {
-            Ok(text) => text.lines().filter_map(rule).collect(),
-            Err(error) => {
-                if error.kind() != std::io::ErrorKind::NotFound {
-                    tracing::warn!(file = %file.display(), %error, "cannot read ignore rules; the directory is read without them");
-                }
-                Vec::new()
+        let text = fs::read_to_string(&file).unwrap_or_else(|error| {
+            if error.kind() != std::io::ErrorKind::NotFound {
+                tracing::warn!(file = %file.display(), %error, "cannot read ignore rules; the directory is read without them");
             }
-        };
-        self.levels.push((directory.to_owned(), rules));
+            String::new()
+        });
+        self.enter_with(directory, &text);
+    }
+
+    /// Takes up a directory whose rules were read already.
+    pub(crate) fn enter_with(&mut self, directory: &Path, text: &str) {
+        self.levels.push((directory.to_owned(), text.lines().filter_map(rule).collect()));
     }
 
     /// Drops the innermost directory's rules.
@@ -39,7 +41,7 @@ impl IgnoreStack {
 
     /// The nearest file decides, in it the last rule that matches. What is below an ignored directory is never
     /// asked for.
-    pub(super) fn ignores(&self, path: &Path, is_directory: bool) -> bool {
+    pub(crate) fn ignores(&self, path: &Path, is_directory: bool) -> bool {
         for (directory, rules) in self.levels.iter().rev() {
             let Ok(relative) = path.strip_prefix(directory) else { continue };
             let relative = relative.to_string_lossy();
