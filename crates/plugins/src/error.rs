@@ -28,6 +28,9 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// Those that the repository defines itself cannot be used.
+    #[error(transparent)]
+    InRepo(#[from] prow_config::inrepo::InRepoError),
     /// It failed for good and whoever asked was told; trying again would tell them twice.
     #[error("{0}")]
     Told(String),
@@ -54,6 +57,7 @@ impl Error {
                 !prow_kube::prowjobs::refused(source) || prow_kube::prowjobs::conflict(source)
             }
             Error::Jobs { .. } => true,
+            Error::InRepo(error) => !error.is_of_author(),
             Error::Select(_) | Error::Told(_) => false,
             Error::Several(errors) => errors.iter().any(Error::may_pass),
         }

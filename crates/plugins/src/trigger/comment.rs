@@ -2,7 +2,7 @@
 
 use super::start::Pull;
 use super::trust::{trusted_pull_request, trusted_user};
-use super::{repo_of, texts};
+use super::{in_repo, repo_of, texts};
 use crate::context::Context;
 use crate::error::Error;
 use prow_api::OrgRepo;
@@ -39,9 +39,11 @@ pub async fn act(ctx: &Context, comment: &GenericComment) -> Result<(), Error> {
     let (org, name, number) = (repo.org.as_str(), repo.repo.as_str(), comment.number);
     let pr = ctx.github.get_pull_request(org, name, number).await?;
     let pull = Pull::new(ctx, &pr);
-    let presubmits = pull.presubmits(ctx).await?;
+    let (presubmits, missing) = pull.presubmits(ctx).await;
     if !concerns_trigger(&comment.body, &presubmits) {
-        return Ok(());
+        // Talk has nothing to do with jobs; a command may be that of a job which cannot be read at the moment.
+        let command = comment.body.lines().any(|line| line.trim_start().starts_with('/'));
+        return if command { in_repo::again(missing) } else { Ok(()) };
     }
     let settings = ctx.config.plugins.trigger_for(org, name);
     let commenter = trusted_user(ctx, &settings, &repo, &comment.user.login).await?;
@@ -92,9 +94,17 @@ pub async fn act(ctx: &Context, comment: &GenericComment) -> Result<(), Error> {
         prune(ctx, &repo, number, comment.comment_id).await?;
     }
     if let Some(note) = help_note(&without_code_blocks(&comment.body), selected.len()) {
-        return ctx.reply(comment, &help_text(ctx, &pull, &presubmits, note).await?).await;
+        let mut text = help_text(ctx, &pull, &presubmits, note).await?;
+        match missing {
+            // A list that lacks jobs for a moment is no answer.
+            Some(error) if error.may_pass() => return Err(error),
+            Some(error) => text.push_str(&texts::own_jobs_missing(&error)),
+            None => {}
+        }
+        return ctx.reply(comment, &text).await;
     }
-    pull.start(ctx, &selected, commands.retest || commands.retest_required).await
+    let started = pull.start(ctx, &selected, commands.retest || commands.retest_required).await;
+    Error::all([started, in_repo::again(missing)])
 }
 
 /// Contexts that failed, and all contexts.

@@ -2,6 +2,7 @@
 
 mod abort;
 mod comment;
+mod in_repo;
 mod pull_request;
 mod push;
 mod start;
@@ -48,10 +49,13 @@ impl Plugin for Trigger {
             Input::Event(Event::Push(event)) => (!event.is_deletion()).then(|| Ask::Push(event.clone())),
             Input::Event(_) => None,
             Input::Comment(comment) => {
+                let repo = repo_of(comment).to_string();
+                // What starts the repository's own jobs is known only once they are read.
                 let addressed = comment.action == CommentAction::Created
                     && comment.is_pr
                     && comment.issue_state == "open"
-                    && concerns_trigger(&comment.body, config.presubmits_for(&repo_of(comment).to_string()));
+                    && (config.prow.in_repo_config_enabled(&repo)
+                        || concerns_trigger(&comment.body, config.presubmits_for(&repo)));
                 addressed.then(|| Ask::Comment(Box::new(comment.clone())))
             }
         }
@@ -204,5 +208,9 @@ mod tests {
         ] {
             assert_eq!(asks(event, payload.clone(), &config), expected, "{event} {payload}");
         }
+        // The repository's own jobs may have any trigger: only reading them tells.
+        config.prow.in_repo_config.enabled.insert("o".into(), Some(true));
+        assert!(asks("issue_comment", said("created", "please deploy", "open", true), &config).1);
+        assert!(!asks("issue_comment", said("created", "/retest", "closed", true), &config).1);
     }
 }

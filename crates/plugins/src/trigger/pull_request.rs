@@ -2,11 +2,12 @@
 
 use super::abort::abort_all;
 use super::start::Pull;
-use super::texts;
 use super::trust::{trusted_pull_request, trusted_user};
+use super::{in_repo, texts};
 use crate::context::Context;
 use crate::error::Error;
 use prow_api::labels::{LGTM, NEEDS_OK_TO_TEST, OK_TO_TEST};
+use prow_config::Presubmit;
 use prow_config::plugins::{ProminentInvite, Trigger as Settings};
 use prow_github::webhook::PullRequestEvent;
 use prow_github::{PullRequest, has_label};
@@ -50,18 +51,41 @@ pub fn what(event: &PullRequestEvent) -> Option<What> {
 /// Does it.
 pub async fn act(ctx: &Context, what: What, event: &PullRequestEvent) -> Result<(), Error> {
     let pull = Pull::new(ctx, &event.pull_request);
-    let presubmits = pull.presubmits(ctx).await?;
-    if presubmits.is_empty() {
-        return Ok(());
+    let name = pull.repo.to_string();
+    // Stopping needs no list: what runs was started by a list that may be another by now.
+    let any = !ctx.config.presubmits_for(&name).is_empty() || ctx.config.prow.in_repo_config_enabled(&name);
+    let aborted = match what {
+        What::Supersede | What::Abort if any => abort_all(ctx, &pull.repo, event.pull_request.number).await,
+        _ => Ok(()),
+    };
+    if what == What::Abort {
+        return aborted;
     }
+    let (presubmits, missing) = pull.presubmits(ctx).await;
+    let told = match &missing {
+        Some(error) if !matches!(what, What::Lgtm | What::OkToTest) => in_repo::tell(ctx, &pull, error).await,
+        _ => Ok(()),
+    };
+    let started =
+        if presubmits.is_empty() { Ok(()) } else { start(ctx, what, event, &pull, &presubmits).await };
+    Error::all([aborted, told, started, in_repo::again(missing)])
+}
+
+async fn start(
+    ctx: &Context,
+    what: What,
+    event: &PullRequestEvent,
+    pull: &Pull<'_>,
+    presubmits: &[Presubmit],
+) -> Result<(), Error> {
     let settings = ctx.config.plugins.trigger_for(&pull.repo.org, &pull.repo.repo);
     let everything = Ask::all();
-    let run_all = || pull.run(ctx, &presubmits, &everything, false);
+    let run_all = || pull.run(ctx, presubmits, &everything, false);
     match what {
         What::Opened => {
             let author = &event.pull_request.user.login;
             if !trusted_user(ctx, &settings, &pull.repo, author).await?.trusted {
-                return welcome(ctx, &settings, &pull).await;
+                return welcome(ctx, &settings, pull).await;
             }
             if event.pull_request.draft {
                 let text = texts::draft(author);
@@ -69,11 +93,7 @@ pub async fn act(ctx: &Context, what: What, event: &PullRequestEvent) -> Result<
             }
             run_all().await
         }
-        What::RunIfTrusted => run_if_trusted(ctx, &settings, &pull, run_all).await,
-        What::Supersede => {
-            let aborted = abort_all(ctx, &pull.repo, event.pull_request.number).await;
-            Error::all([aborted, run_if_trusted(ctx, &settings, &pull, run_all).await])
-        }
+        What::RunIfTrusted | What::Supersede => run_if_trusted(ctx, &settings, pull, run_all).await,
         What::Lgtm => match trusted_pull_request(ctx, &settings, &pull.repo, &event.pull_request).await? {
             trust if trust.trusted => Ok(()),
             _ => run_all().await,
@@ -84,7 +104,7 @@ pub async fn act(ctx: &Context, what: What, event: &PullRequestEvent) -> Result<
             }
             run_all().await
         }
-        What::Abort => abort_all(ctx, &pull.repo, event.pull_request.number).await,
+        What::Abort => Ok(()),
     }
 }
 

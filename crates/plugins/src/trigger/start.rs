@@ -2,8 +2,7 @@
 
 use crate::context::Context;
 use crate::error::Error;
-use crate::jobs::JobSource;
-use crate::jobs::{BranchHead, StaticJobs};
+use crate::jobs::BranchHead;
 use prow_api::prowjob::{ProwJob, ProwJobSpec};
 use prow_api::{OrgRepo, Refs};
 use prow_config::Presubmit;
@@ -34,16 +33,24 @@ impl<'a> Pull<'a> {
         Pull { repo, pr, base, changes: OnceCell::new() }
     }
 
-    /// Its repository's presubmits. Where those of the repository itself cannot be read, the configuration's remain.
-    pub async fn presubmits<'c>(&self, ctx: &'c Context) -> Result<Cow<'c, [Presubmit]>, Error> {
-        let head = &self.pr.head.sha;
-        match ctx.jobs.presubmits(&ctx.config, &self.repo, &self.base, head).await {
-            Ok(jobs) => Ok(jobs),
+    /// Its repository's presubmits, and why those of the repository itself are not among them if they are not: then
+    /// the configuration's remain.
+    pub async fn presubmits<'c>(&self, ctx: &'c Context) -> (Cow<'c, [Presubmit]>, Option<Error>) {
+        match ctx.jobs.presubmits(&ctx.config, &self.repo, &self.base, &self.pr.head.sha).await {
+            Ok(jobs) => (jobs, None),
             Err(error) => {
-                tracing::warn!(org = self.repo.org, repo = self.repo.repo, pr = self.pr.number, %error, "using only the jobs of the configuration");
-                StaticJobs.presubmits(&ctx.config, &self.repo, &self.base, head).await
+                tracing::warn!(
+                    org = self.repo.org, repo = self.repo.repo, pr = self.pr.number, event_guid = ctx.guid, %error,
+                    "using only the jobs of the configuration"
+                );
+                (Cow::Borrowed(ctx.config.presubmits_for(&self.repo.to_string())), Some(error))
             }
         }
+    }
+
+    /// Whether its head changes what the repository says about its own jobs.
+    pub async fn changes_jobs(&self, ctx: &Context) -> Result<bool, Error> {
+        ctx.jobs.is_changed_by(&ctx.config, &self.repo, &self.base, &self.pr.head.sha).await
     }
 
     /// The changed files, fetched when first needed.

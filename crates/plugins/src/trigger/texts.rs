@@ -1,8 +1,10 @@
 //! What trigger says to people (prow-runtime §3.3, §3.4). The help reply is `prow_job::comment::help`.
 
+use crate::error::Error;
 use crate::reply::{about_this_bot, format_simple_response};
 use prow_api::OrgRepo;
 use prow_api::labels::OK_TO_TEST;
+use prow_config::inrepo::InRepoError;
 use prow_config::plugins::Trigger as Settings;
 
 /// To a trusted author who opened a draft.
@@ -78,6 +80,45 @@ pub fn may_not_cancel(reason: &str) -> String {
     format!("Only trusted users may take `/ok-to-test` back. {reason}")
 }
 
+/// Bytes of errors that a comment shows; GitHub takes 65,536.
+const MAX_ERRORS: usize = 4_000;
+
+/// Errors as a block of code, in which nothing that a pull request wrote is markup or calls anybody.
+fn block(error: &Error) -> String {
+    let lines: Vec<String> = match error {
+        Error::InRepo(InRepoError::Content { errors, .. }) => {
+            errors.errors.iter().map(ToString::to_string).collect()
+        }
+        other => vec![other.to_string()],
+    };
+    let mut out = String::new();
+    for line in lines.iter().flat_map(|text| text.lines()) {
+        if out.len() + line.len() > MAX_ERRORS {
+            out.push_str("    … and more\n");
+            break;
+        }
+        out.push_str(&format!("    {line}\n"));
+    }
+    out
+}
+
+/// To an author whose change of the repository's own jobs cannot be used.
+pub fn own_jobs_refused(author: &str, error: &Error) -> String {
+    format_simple_response(&format!(
+        "@{author}: the jobs that this pull request writes into `.prow.yaml` or `.prow/` cannot be used, so only those \
+         of Prow's own configuration run:\n\n{}",
+        block(error)
+    ))
+}
+
+/// For the list of jobs, when the repository's own are not in it.
+pub fn own_jobs_missing(error: &Error) -> String {
+    format!(
+        "\nThe jobs of `.prow.yaml` or `.prow/` are not among these, since they cannot be used:\n\n{}",
+        block(error)
+    )
+}
+
 /// As Go's `url.QueryEscape`.
 fn query_escape(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
@@ -86,6 +127,23 @@ fn query_escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_of_own_jobs_are_shown_as_code_and_cut() {
+        let diagnostics = |texts: Vec<String>| {
+            let errors = texts.into_iter().map(prow_config::Diagnostic::error).collect();
+            let errors = prow_config::LoadErrors { errors, warnings: Vec::new() };
+            Error::InRepo(InRepoError::Content { repo: "o/r".into(), errors: errors.into() })
+        };
+        let hostile = diagnostics(vec!["job \"@org/all\n```\n# hi\"".into(), "second".into()]);
+        let text = own_jobs_refused("dev", &hostile);
+        assert!(text.starts_with("@dev: "), "{text}");
+        for line in ["    job \"@org/all", "    ```", "    # hi\"", "    second"] {
+            assert!(text.contains(&format!("\n{line}\n")), "{line} in {text}");
+        }
+        let many = own_jobs_missing(&diagnostics(vec!["x".repeat(300); 100]));
+        assert!(many.len() < 5_000 && many.ends_with("… and more\n"), "{}", many.len());
+    }
 
     #[test]
     fn the_welcome_says_what_is_needed() {
