@@ -127,6 +127,7 @@ pub async fn main(args: Args) -> anyhow::Result<()> {
         data_dir,
         config,
         github,
+        git_base: format!("https://{}", args.github_host),
         hmac_secret_file: args.hmac_secret_file.clone(),
         hook,
         deck,

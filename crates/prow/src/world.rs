@@ -7,15 +7,17 @@ use clap::{Args, ValueEnum};
 use prow_api::Secret;
 use prow_api::prowjob::ProwJob;
 use prow_apiserver::ApiServer;
+use prow_config::inrepo::InRepo;
 use prow_config::{Handle, Snapshot};
 use prow_crier::Crier;
 use prow_deck::Deck;
+use prow_git::{MirrorOptions, Mirrors};
 use prow_hook::Hook;
 use prow_kube::clusters::PLANK_VERBS;
 use prow_kube::{Clients, Store, prowjobs};
 use prow_kubelet::Kubelet;
 use prow_plank::{Plank, PlankOptions};
-use prow_plugins::jobs::StaticJobs;
+use prow_plugins::jobs::RepositoryJobs;
 use prow_plugins::{Registry, RegistryOptions};
 use prow_service::clock::SharedClock;
 use prow_service::{listen, logs};
@@ -124,6 +126,8 @@ pub struct WorldOptions {
     pub config: Handle,
     /// GitHub.
     pub github: prow_github::Client,
+    /// Where repositories are fetched from: `BASE/org/repo.git`.
+    pub git_base: String,
     /// Webhook secret.
     pub hmac_secret_file: PathBuf,
     /// Listens for webhooks.
@@ -196,8 +200,18 @@ impl Group {
 impl World {
     /// Starts everything, in the order in which one needs the other.
     pub async fn start(options: WorldOptions) -> anyhow::Result<World> {
-        let WorldOptions { data_dir, config, github, hmac_secret_file, hook, deck, cluster, pods, clock } =
-            options;
+        let WorldOptions {
+            data_dir,
+            config,
+            github,
+            git_base,
+            hmac_secret_file,
+            hook,
+            deck,
+            cluster,
+            pods,
+            clock,
+        } = options;
         let lock = data_dir;
         let data_dir = lock.path().to_owned();
         let snapshot = config.snapshot();
@@ -296,13 +310,17 @@ impl World {
             "horologium",
             prow_horologium::run(config.clone(), clients.clone(), jobs.clone(), clock.clone(), stop),
         );
+        let tokens = github.clone();
+        let mirrors = MirrorOptions::at(data_dir.join("git"), &git_base)
+            .with_token(move || tokens.token().map_err(|e| e.to_string()));
+        let own_jobs = InRepo::new(Arc::new(Mirrors::new(mirrors)));
         let receiver = Hook::open(
             prow_hook::Options::new(data_dir.join("hook"), hmac_secret_file),
             prow_hook::Deps {
                 config,
                 github,
                 kube: client.clone(),
-                jobs: Arc::new(StaticJobs),
+                jobs: Arc::new(RepositoryJobs::new(own_jobs)),
                 registry: Registry::builtin(RegistryOptions::default()),
                 clock,
             },

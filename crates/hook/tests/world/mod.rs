@@ -9,11 +9,13 @@ use kube::api::{Api, ListParams, PostParams};
 use parking_lot::Mutex;
 use prow_api::{ProwJob, Secret};
 use prow_apiserver::ApiServer;
+use prow_config::inrepo::InRepo;
 use prow_config::{Handle, LoadOptions};
 use prow_forge::{Forge, ForgeOptions, Issue, OrgRole, SeedPull};
+use prow_git::{MirrorOptions, Mirrors};
 use prow_github::{Client, ClientOptions, TokenSource};
 use prow_hook::{Deps, Hook, Options};
-use prow_plugins::jobs::StaticJobs;
+use prow_plugins::jobs::{JobSource, RepositoryJobs};
 use prow_plugins::{CatOptions, Registry, RegistryOptions};
 use prow_service::clock::SystemClock;
 use std::path::PathBuf;
@@ -29,6 +31,7 @@ pub const ORG: &str = "acme";
 pub const REPO: &str = "rocket";
 
 const CONFIG: &str = "prowjob_namespace: prow\npod_namespace: test-pods\n";
+const IN_REPO: &str = "in_repo_config:\n  enabled: {acme: true}\n";
 const JOBS: &str = r"
 presubmits:
   acme/rocket:
@@ -85,8 +88,23 @@ impl World {
         World::with_plugins(PLUGINS).await
     }
 
+    /// As [`World::running`], with the jobs that repositories define themselves. Their source goes through `around`.
+    pub async fn with_in_repo(around: impl FnOnce(RepositoryJobs) -> Arc<dyn JobSource>) -> World {
+        let mut world = World::made(PLUGINS, IN_REPO, around).await;
+        world.run();
+        world
+    }
+
     /// As [`World::new`], with this plugins.yaml.
     pub async fn with_plugins(plugins: &str) -> World {
+        World::made(plugins, "", |jobs| Arc::new(jobs)).await
+    }
+
+    async fn made(
+        plugins: &str,
+        more_config: &str,
+        around: impl FnOnce(RepositoryJobs) -> Arc<dyn JobSource>,
+    ) -> World {
         let dir = tempfile::tempdir().unwrap();
         let write = |name: &str, content: &str| -> PathBuf {
             let path = dir.path().join(name);
@@ -114,7 +132,7 @@ impl World {
         let kube = kube::Client::new(server.router(), "default");
 
         let config = prow_config::load(&LoadOptions {
-            config_path: write("config.yaml", CONFIG),
+            config_path: write("config.yaml", &format!("{CONFIG}{more_config}")),
             job_config_path: Some(write("jobs.yaml", JOBS)),
             plugin_config: Some(write("plugins.yaml", plugins)),
             ..LoadOptions::default()
@@ -132,15 +150,20 @@ impl World {
         )
         .unwrap();
         let cats = cats().await;
+        let reader = github.clone();
+        let mirrors = MirrorOptions::at(dir.path().join("mirrors"), forge.base_url())
+            .with_token(move || reader.token().map_err(|e| e.to_string()));
+        let jobs = RepositoryJobs::new(InRepo::new(Arc::new(Mirrors::new(mirrors))));
         let deps = Deps {
             config: Handle::fixed(config),
             github,
             kube: kube.clone(),
-            jobs: Arc::new(StaticJobs),
+            jobs: around(jobs),
             registry: Registry::builtin(RegistryOptions { cat: CatOptions { endpoint: cats } }),
             clock,
         };
-        let options = Options::new(dir.path().join("journal"), write("hmac", SECRET));
+        let mut options = Options::new(dir.path().join("journal"), write("hmac", SECRET));
+        options.retry.first_pause = Duration::from_millis(1);
         let hook = Hook::open(options.clone(), deps.clone()).unwrap();
         let switch: Switch = Arc::new(Mutex::new(Some(hook.router())));
         let url = serve(axum::Router::new().fallback(switchboard).with_state(Arc::clone(&switch))).await;

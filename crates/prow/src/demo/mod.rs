@@ -155,6 +155,7 @@ async fn play(
         data_dir: claimed,
         config,
         github: client(TokenSource::File(secrets.join(format!("{}-token", repo::BOT))))?,
+        git_base: forge_url.clone(),
         hmac_secret_file: secrets.join("hmac"),
         hook,
         deck,
