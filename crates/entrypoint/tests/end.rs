@@ -36,6 +36,30 @@ fn who_is_killed_leaves_a_free_lock_and_no_marker() {
     assert!(said.contains("its entrypoint was killed") && !said.contains("ran\n"), "{said}");
 }
 
+/// In a container it is process 1, which the kernel keeps from being killed by what it contains.
+#[test]
+fn as_process_1_it_cannot_be_killed_by_its_command_and_takes_all_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = format!(
+        "kill -9 1; kill -9 $PPID; test $PPID = 1 || exit 9; setsid sleep 600 >/dev/null 2>&1 & echo up > {}; exit 4",
+        dir.path().join("up").display()
+    );
+    let done = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--pid", "--fork", "--mount-proc", ENTRYPOINT])
+        .env("ENTRYPOINT_OPTIONS", options(dir.path(), &script).to_string())
+        .output()
+        .unwrap();
+    if !dir.path().join("log.txt").exists() {
+        eprintln!(
+            "skipped: no namespace of processes can be made here: {}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+        return;
+    }
+    assert_eq!(done.status.code(), Some(4), "{done:?}");
+    assert_eq!(std::fs::read_to_string(dir.path().join("marker.txt")).unwrap(), "4");
+}
+
 #[test]
 fn a_marker_counts_even_if_its_entrypoint_is_gone() {
     let dir = tempfile::tempdir().unwrap();

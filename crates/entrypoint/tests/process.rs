@@ -265,6 +265,21 @@ fn what_is_left_running_does_not_hold_up_the_job() {
 }
 
 #[test]
+fn orphans_come_to_us_and_are_collected() {
+    let world = World::new();
+    // The inner shell goes at once; what it left notes its new parent and ends. Uncollected it would stay in /proc.
+    let mut options = world.sh_options(
+        "bash -c '(until grep -q \"PPid:.$0$\" /proc/$BASHPID/status; do sleep 0.01; done; echo > $DIR/ours) & echo $!' \
+            $PPID > $DIR/orphan
+         while test -e /proc/$(cat $DIR/orphan); do sleep 0.01; done
+         test -e $DIR/ours && exit 5",
+    );
+    options["timeout"] = json!(60_000_000_000i64);
+    options["grace_period"] = json!(100_000_000i64);
+    assert_eq!(world.run(&options).0.code(), Some(5));
+}
+
+#[test]
 fn late_output_of_a_helper_is_not_lost() {
     let world = World::new();
     let (_, stdout) = world.run(&world.sh_options("exec > >(sleep 0.2; cat; echo tail); echo head; exit 0"));

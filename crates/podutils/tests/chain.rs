@@ -219,6 +219,11 @@ fn wrong_options_are_named_and_exit_1() {
         ("initupload", vec![("INITUPLOAD_OPTIONS", &good), ("JOB_SPEC", &bad)], "JOB_SPEC"),
         ("sidecar", vec![("JOB_SPEC", &spec)], "SIDECAR_OPTIONS is not set"),
         ("sidecar", vec![("SIDECAR_OPTIONS", &half), ("JOB_SPEC", &spec)], "no entries"),
+        ("sidecar", vec![("SIDECAR_OPTIONS", &bad), ("JOB_SPEC", &spec)], "SIDECAR_OPTIONS"),
+        ("gcsupload", vec![("GCSUPLOAD_OPTIONS", &bad), ("JOB_SPEC", &spec)], "GCSUPLOAD_OPTIONS"),
+        ("gcsupload", vec![("GCSUPLOAD_OPTIONS", &good)], "JOB_SPEC is not set"),
+        ("entrypoint", vec![("ENTRYPOINT_OPTIONS", &bad)], "ENTRYPOINT_OPTIONS"),
+        ("entrypoint", vec![], "no command"),
         ("nonsense", vec![], "no pod utility"),
     ] {
         let done = world.command(tool, &variables).output().unwrap();
@@ -232,6 +237,30 @@ fn wrong_options_are_named_and_exit_1() {
         world.command("initupload", &[("INITUPLOAD_OPTIONS", &log), ("JOB_SPEC", &spec)]).output().unwrap();
     assert_eq!(done.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&done.stderr).contains("/no/such/clone.json"));
+}
+
+#[test]
+fn members_of_tomorrows_options_change_nothing() {
+    let world = World::new();
+    let mut refs = world.refs(&world.repository(&[]));
+    let mut spec = world.spec(None);
+    for known in [&mut refs, &mut spec] {
+        known["of_tomorrow"] = json!({"deeply": [null, 1.5]});
+    }
+    success(&world.clonerefs("go", &[&refs]));
+    let mut options = world.upload_options();
+    options["of_tomorrow"] = json!([1]);
+    let variables = [("INITUPLOAD_OPTIONS", &options), ("JOB_SPEC", &spec)];
+    success(&world.command("initupload", &variables).output().unwrap());
+    success(&world.entrypoint(&world.path("home"), "exit 0"));
+    let sidecar = world.sidecar(&spec, |o| {
+        o["of_tomorrow"] = json!({"a": "b"});
+        o["entries"][0]["of_tomorrow"] = json!(1);
+        o["censoring_options"]["of_tomorrow"] = json!("x");
+    });
+    success(&sidecar.wait_with_output().unwrap());
+    assert_eq!(world.json(&format!("{PERIODIC}/finished.json"))["result"], "SUCCESS");
+    assert!(world.path(&format!("{PERIODIC}/started.json")).exists());
 }
 
 #[test]
