@@ -327,6 +327,14 @@ fn job(at: Cursor<'_, '_>, kind: JobKind, index: u32, pool: &Pool, findings: &mu
     note_keys(at, kind, findings);
     let (mut raw, mut clean): (RawJob, bool) = at.decode(false, findings);
     let mut bad = Vec::new();
+    if ![KUBERNETES_AGENT, JENKINS_AGENT, TEKTON_AGENT, ""].contains(&raw.agent.as_str()) {
+        let message = format!(
+            "{:?} is no agent that Prow knows; the job is not checked and needs one of its own",
+            raw.agent
+        );
+        let place = at.get("agent").map_or(at, |entry| entry.key_at);
+        findings.note(place, Diagnostic::warning(message));
+    }
     if let Some(spec) = &mut raw.spec {
         gozero::pod(spec);
         bad.extend(quantity::canonicalise_pod(spec));

@@ -225,17 +225,27 @@ pub struct Jobs {
     pub presets: Vec<Preset>,
     /// Jobs that do not say otherwise are decorated; config.yaml's word, which in-repo jobs heed, too.
     pub decorate_all_jobs: bool,
+    /// Presubmits of Gerrit repositories that are written with and without scheme: all, by the key with scheme.
+    pub gerrit_presubmits: BTreeMap<String, Vec<Presubmit>>,
+    /// Postsubmits of Gerrit repositories that are written with and without scheme: all, by the key with scheme.
+    pub gerrit_postsubmits: BTreeMap<String, Vec<Postsubmit>>,
 }
 
 impl Jobs {
-    /// Presubmits of a repository (`org/repo`, or a Gerrit identifier), in order.
-    pub fn presubmits_for(&self, repo: &str) -> &[Presubmit] {
-        by_identifier(&self.presubmits, repo)
+    /// Prepares the answers for Gerrit repositories that are written under both of their spellings.
+    pub(crate) fn join_spellings(&mut self) {
+        self.gerrit_presubmits = joined(&self.presubmits);
+        self.gerrit_postsubmits = joined(&self.postsubmits);
     }
 
-    /// Postsubmits of a repository (`org/repo`, or a Gerrit identifier), in order.
+    /// Presubmits of a repository (`org/repo`; for Gerrit `https://host/repo`), in order.
+    pub fn presubmits_for(&self, repo: &str) -> &[Presubmit] {
+        by_identifier(&self.presubmits, &self.gerrit_presubmits, repo)
+    }
+
+    /// Postsubmits of a repository (`org/repo`; for Gerrit `https://host/repo`), in order.
     pub fn postsubmits_for(&self, repo: &str) -> &[Postsubmit] {
-        by_identifier(&self.postsubmits, repo)
+        by_identifier(&self.postsubmits, &self.gerrit_postsubmits, repo)
     }
 
     /// How many jobs there are.
@@ -251,16 +261,28 @@ impl Jobs {
     }
 }
 
-/// A list by its key; a Gerrit identifier is found with and without its scheme, as written first.
-fn by_identifier<'j, T>(map: &'j BTreeMap<String, Vec<T>>, repo: &str) -> &'j [T] {
-    let bare = repo.trim_start_matches("https://").trim_start_matches("http://");
-    let found = map.get(repo).or_else(|| map.get(bare));
-    let found = if found.is_none() && bare.matches('/').count() > 0 && bare.contains('.') {
-        map.get(&format!("https://{bare}")).or_else(|| map.get(&format!("http://{bare}")))
-    } else {
-        found
-    };
-    found.map_or(&[], Vec::as_slice)
+/// What a repository's key is without `https://`; nothing for keys that have none.
+fn without_scheme(repo: &str) -> Option<&str> {
+    repo.strip_prefix("https://").or_else(|| repo.strip_prefix("http://"))
+}
+
+/// The lists of Gerrit repositories whose jobs are written under both spellings: those with scheme first (§5).
+fn joined<T: Clone>(map: &BTreeMap<String, Vec<T>>) -> BTreeMap<String, Vec<T>> {
+    let both = map.iter().filter_map(|(repo, list)| {
+        let bare = map.get(without_scheme(repo)?)?;
+        Some((repo.clone(), list.iter().chain(bare).cloned().collect()))
+    });
+    both.collect()
+}
+
+/// A list by its key; a Gerrit repository is asked for with its scheme and may be written without.
+fn by_identifier<'j, T>(
+    map: &'j BTreeMap<String, Vec<T>>,
+    joined: &'j BTreeMap<String, Vec<T>>,
+    repo: &str,
+) -> &'j [T] {
+    let bare = || map.get(without_scheme(repo)?);
+    joined.get(repo).or_else(|| map.get(repo)).or_else(bare).map_or(&[], Vec::as_slice)
 }
 
 /// A tenant default for the jobs that its filters match (§1.10).
@@ -276,4 +298,37 @@ pub struct ProwJobDefaultEntry {
     /// The defaults.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config: Option<ProwJobDefault>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gerrit_repositories_have_the_jobs_of_both_spellings() {
+        let named = |name: &str| Presubmit { context: name.into(), ..Presubmit::default() };
+        let mut jobs = Jobs::default();
+        for (repo, name) in [
+            ("https://host/r", "with"),
+            ("host/r", "without"),
+            ("host/only", "only"),
+            ("https://host/other", "other"),
+        ] {
+            jobs.presubmits.insert(repo.into(), vec![named(name)]);
+        }
+        jobs.join_spellings();
+        for (repo, want) in [
+            ("https://host/r", &["with", "without"][..]),
+            ("host/r", &["without"]),
+            ("https://host/only", &["only"]),
+            ("host/only", &["only"]),
+            ("https://host/other", &["other"]),
+            ("host/other", &[]),
+            ("none/r", &[]),
+        ] {
+            let got: Vec<&str> = jobs.presubmits_for(repo).iter().map(|j| j.context.as_str()).collect();
+            assert_eq!(got, want, "{repo}");
+        }
+        assert_eq!(jobs.len(), 4, "no job counts twice");
+    }
 }

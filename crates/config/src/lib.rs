@@ -8,7 +8,7 @@
 //!                     defaults ──► presets ──► validation ──► Snapshot ──► Handle (watch) ──► components
 //! ```
 //!
-//! [`load`] is a function of the files alone: no clock, no network. [`Agent`] calls it again when files change
+//! [`load`] is a function of the files, and of the time for one rule (`managed_webhooks`); no network. [`Agent`] calls it again when files change
 //! and swaps whole, validated snapshots; a tree that does not load leaves the last good one in force.
 
 mod agent;
@@ -24,6 +24,7 @@ mod gozero;
 pub mod inrepo;
 mod jobfile;
 pub mod jobs;
+mod labelselector;
 mod load;
 pub mod plugins;
 mod podtemplate;

@@ -86,6 +86,7 @@ fn run(options: &LoadOptions, memory: &Memory) -> Result<Loaded, LoadErrors> {
     read_version(options, &mut prow, &mut found);
     let mut at_fault = Vec::new();
     prowconfig::finish(&mut prow, &mut at_fault);
+    prowconfig::check_times(&prow, jiff::Timestamp::now(), &mut at_fault);
     found.take(placed(at_fault, &options.config_path, true));
     let decorate_all_jobs = own_jobs.decorate_all_jobs;
     let mut last = memory.usable(&mut prow, decorate_all_jobs);

@@ -45,6 +45,16 @@ impl Kind {
     /// All there are.
     pub const ALL: [Kind; 4] = [Kind::Config, Kind::Plugins, Kind::Jobs, Kind::ProwYaml];
 
+    /// What the file says, in one sentence.
+    fn describes(self) -> &'static str {
+        match self {
+            Kind::Config => "Settings of Prow's components; jobs may be here, too.",
+            Kind::Plugins => "Which plugins are on for which repositories, and their settings.",
+            Kind::Jobs => "Jobs and presets.",
+            Kind::ProwYaml => "Jobs of the repository that has the file.",
+        }
+    }
+
     /// The file's usual name.
     pub fn file(self) -> &'static str {
         match self {
@@ -250,5 +260,6 @@ fn built(kind: Kind) -> Value {
     tidy::tidy(&mut root, kind == Kind::Plugins);
     root["$schema"] = "http://json-schema.org/draft-07/schema#".into();
     root["title"] = format!("Prow: {}", kind.file()).into();
+    root["description"] = kind.describes().into();
     root
 }

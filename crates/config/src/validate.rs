@@ -132,7 +132,7 @@ pub(crate) fn is_label_value(value: &str) -> bool {
 }
 
 /// Kubernetes' rule for label and annotation keys: `[dns.subdomain/]name`.
-fn is_qualified_name(key: &str) -> bool {
+pub(crate) fn is_qualified_name(key: &str) -> bool {
     let (prefix, name) = match key.split_once('/') {
         Some((prefix, name)) => (Some(prefix), name),
         None => (None, key),

@@ -1,5 +1,6 @@
 //! `prow config jobs`: every job fully defaulted, as JSON lines.
 
+use crate::describe;
 use crate::flags::{self, ConfigArgs};
 use clap::{Args as ClapArgs, Subcommand};
 use std::fmt::Write;
@@ -22,11 +23,29 @@ enum Command {
 jq -r 'select(.job.cluster==\"default\").job.name'"
     )]
     Jobs(ConfigArgs),
+    #[command(
+        about = "Print the JSON Schema of a configuration file, for editors",
+        long_about = "Print the JSON Schema (draft 7) of a configuration file. An editor with a YAML language server \
+completes and checks the file by it.",
+        after_help = "Example:\n  prow config schema --kind jobs > prow-jobs.schema.json\n\n\
+Then begin each file of jobs with:\n  # yaml-language-server: $schema=prow-jobs.schema.json"
+    )]
+    Schema(describe::Args),
+    #[command(
+        about = "Print a configuration file with every key, its description, type and default",
+        long_about = "Print a configuration file with every key, its description, type and default. It loads as it \
+is and changes nothing: what has no default is commented out."
+    )]
+    Docs(describe::Args),
 }
 
 /// Prints what was asked for.
 pub fn main(args: &Args) -> anyhow::Result<()> {
-    let Command::Jobs(config) = &args.command;
+    let config = match &args.command {
+        Command::Jobs(config) => config,
+        Command::Schema(args) => return describe::schema(args),
+        Command::Docs(args) => return describe::docs(args),
+    };
     let snapshot = config.load(None)?;
     let mut out = String::new();
     for record in prow_config::golden::job_records(&snapshot.jobs) {

@@ -4,6 +4,7 @@ mod cli;
 mod component;
 mod datadir;
 mod demo;
+mod describe;
 mod flags;
 mod jobs;
 mod mkpj;

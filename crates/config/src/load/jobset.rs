@@ -73,6 +73,7 @@ pub(super) fn assemble(
     jobs.presubmits.values_mut().for_each(Vec::shrink_to_fit);
     jobs.postsubmits.values_mut().for_each(Vec::shrink_to_fit);
     jobs.periodics.shrink_to_fit();
+    jobs.join_spellings();
     let mut errors = Vec::new();
     for (repo, list) in &jobs.presubmits {
         validate::check_presubmits(repo, list, &mut errors);

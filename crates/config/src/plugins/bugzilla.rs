@@ -113,3 +113,150 @@ pub struct BugState {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub resolution: String,
 }
+
+/// Settings of this branch, or of all.
+fn of_branch(levels: &BTreeMap<String, BugzillaOptions>, branch: &str) -> BugzillaOptions {
+    let of = |key: &str| levels.get(key).cloned().unwrap_or_default();
+    resolve(&of("*"), &of(branch))
+}
+
+impl Bugzilla {
+    /// What bugs must be like for a branch: the settings of all levels, the nearest winning. Old forms are folded into
+    /// today's; `enable_backporting` is lost, as it is upstream (trap 45).
+    pub fn options_for(&self, org: &str, repo: &str, branch: &str) -> BugzillaOptions {
+        let everywhere = of_branch(&self.default, branch);
+        let Some(of_org) = self.orgs.get(org) else { return everywhere };
+        let here = resolve(&everywhere, &of_branch(&of_org.default, branch));
+        match of_org.repos.get(repo) {
+            Some(of_repo) => resolve(&here, &of_branch(&of_repo.branches, branch)),
+            None => here,
+        }
+    }
+}
+
+/// Statuses among the states, sorted.
+fn states(states: &Option<Vec<BugState>>, statuses: &Option<Vec<String>>) -> Option<Vec<BugState>> {
+    let Some(statuses) = statuses else { return states.clone() };
+    let named = statuses.iter().map(|status| BugState { status: status.clone(), ..BugState::default() });
+    let mut all: Vec<BugState> = states.iter().flatten().cloned().chain(named).collect();
+    all.sort_by(|a, b| (&a.status, &a.resolution).cmp(&(&b.status, &b.resolution)));
+    all.dedup();
+    (!all.is_empty()).then_some(all)
+}
+
+fn state(state: &Option<BugState>, status: &Option<String>) -> Option<BugState> {
+    let named = || Some(BugState { status: status.clone()?, ..BugState::default() });
+    state.clone().or_else(named)
+}
+
+fn releases(options: &BugzillaOptions) -> Option<Vec<String>> {
+    let mut all = options.dependent_bug_target_releases.clone();
+    if let Some(one) = &options.dependent_bug_target_release {
+        let list = all.get_or_insert_default();
+        if !list.contains(one) {
+            list.push(one.clone());
+        }
+    }
+    all
+}
+
+/// The child's settings over its parent's.
+fn resolve(parent: &BugzillaOptions, child: &BugzillaOptions) -> BugzillaOptions {
+    let nothing = BugzillaOptions::default();
+    let parent = if child.exclude_defaults == Some(true) { &nothing } else { parent };
+    fn over<T: Clone>(parent: &Option<T>, child: &Option<T>) -> Option<T> {
+        child.clone().or_else(|| parent.clone())
+    }
+    // An old form alone replaces what the parent says in either form.
+    let list = |of: fn(&BugzillaOptions) -> (&Option<Vec<BugState>>, &Option<Vec<String>>)| {
+        let (today, old) = of(child);
+        let (today, old) = if today.is_some() || old.is_some() { (today, old) } else { of(parent) };
+        states(today, old)
+    };
+    let after = |of: fn(&BugzillaOptions) -> (&Option<BugState>, &Option<String>)| {
+        let own = |options| {
+            let (today, old) = of(options);
+            state(today, old)
+        };
+        own(child).or_else(|| own(parent))
+    };
+    let mut allowed_groups: Vec<String> =
+        parent.allowed_groups.iter().chain(&child.allowed_groups).cloned().collect();
+    allowed_groups.sort();
+    allowed_groups.dedup();
+    BugzillaOptions {
+        exclude_defaults: over(&parent.exclude_defaults, &child.exclude_defaults),
+        enable_backporting: None,
+        validate_by_default: over(&parent.validate_by_default, &child.validate_by_default),
+        is_open: over(&parent.is_open, &child.is_open),
+        target_release: over(&parent.target_release, &child.target_release),
+        statuses: None,
+        valid_states: list(|o| (&o.valid_states, &o.statuses)),
+        dependent_bug_statuses: None,
+        dependent_bug_states: list(|o| (&o.dependent_bug_states, &o.dependent_bug_statuses)),
+        dependent_bug_target_releases: releases(child).or_else(|| releases(parent)),
+        dependent_bug_target_release: None,
+        status_after_validation: None,
+        state_after_validation: after(|o| (&o.state_after_validation, &o.status_after_validation)),
+        add_external_link: over(&parent.add_external_link, &child.add_external_link),
+        status_after_merge: None,
+        state_after_merge: after(|o| (&o.state_after_merge, &o.status_after_merge)),
+        state_after_close: over(&parent.state_after_close, &child.state_after_close),
+        allowed_groups,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn resolved(config: Value, org: &str, repo: &str, branch: &str) -> Value {
+        let bugzilla: Bugzilla = serde_json::from_value(config).unwrap();
+        serde_json::to_value(bugzilla.options_for(org, repo, branch)).unwrap()
+    }
+
+    #[test]
+    fn the_nearest_setting_wins_and_groups_are_united() {
+        let config = json!({
+            "default": {"*": {"is_open": true, "allowed_groups": ["b"], "enable_backporting": true}, "main": {"target_release": "1"}},
+            "orgs": {"o": {
+                "default": {"*": {"allowed_groups": ["a"]}},
+                "repos": {"r": {"branches": {"main": {"target_release": "2"}, "own": {"exclude_defaults": true, "is_open": false}}}},
+            }},
+        });
+        for (org, repo, branch, want) in [
+            ("p", "r", "dev", json!({"is_open": true, "allowed_groups": ["b"]})),
+            ("p", "r", "main", json!({"is_open": true, "target_release": "1", "allowed_groups": ["b"]})),
+            ("o", "s", "dev", json!({"is_open": true, "allowed_groups": ["a", "b"]})),
+            ("o", "r", "main", json!({"is_open": true, "target_release": "2", "allowed_groups": ["a", "b"]})),
+            ("o", "r", "own", json!({"exclude_defaults": true, "is_open": false})),
+        ] {
+            assert_eq!(resolved(config.clone(), org, repo, branch), want, "{org}/{repo}@{branch}");
+        }
+    }
+
+    #[test]
+    fn old_forms_become_todays() {
+        let one = |options: Value| resolved(json!({"default": {"*": options}}), "o", "r", "main");
+        assert_eq!(
+            one(
+                json!({"statuses": ["NEW", "ASSIGNED"], "valid_states": [{"status": "NEW"}, {"status": "CLOSED", "resolution": "ERRATA"}]})
+            ),
+            json!({"valid_states": [{"status": "ASSIGNED"}, {"status": "CLOSED", "resolution": "ERRATA"}, {"status": "NEW"}]})
+        );
+        assert_eq!(
+            one(
+                json!({"status_after_validation": "POST", "status_after_merge": "MODIFIED", "state_after_merge": {"status": "ON_QA"}})
+            ),
+            json!({"state_after_validation": {"status": "POST"}, "state_after_merge": {"status": "ON_QA"}})
+        );
+        assert_eq!(
+            one(json!({"dependent_bug_target_release": "2", "dependent_bug_target_releases": ["1"]})),
+            json!({"dependent_bug_target_releases": ["1", "2"]})
+        );
+        let config =
+            json!({"default": {"*": {"valid_states": [{"status": "NEW"}]}, "main": {"statuses": ["POST"]}}});
+        assert_eq!(resolved(config, "o", "r", "main"), json!({"valid_states": [{"status": "POST"}]}));
+    }
+}

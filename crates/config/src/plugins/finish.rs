@@ -106,6 +106,9 @@ fn rules(config: &PluginConfig, errors: &mut Vec<Diagnostic>) {
     let commits = config.invalid_commit_msg.iter().flat_map(|c| &c.repos).map(|r| ("invalid_commit_msg", r));
     let mut seen = HashSet::new();
     for (section, repo) in approve.chain(welcome).chain(commits) {
+        if repo.is_empty() {
+            refuse(section.into(), "a repository is empty; write org or org/repo".into());
+        }
         if !seen.insert((section, repo)) {
             refuse(section.into(), format!("{repo} is in two entries"));
         }
@@ -132,6 +135,7 @@ pub(crate) fn finish(config: &mut PluginConfig, errors: &mut Vec<Diagnostic>) {
     }
     settings(config);
     rules(config, errors);
+    super::rules::check(config, errors);
     updater_defaults(&mut config.config_updater, errors);
     enablement(config, errors);
 }

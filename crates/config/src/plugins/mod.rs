@@ -5,6 +5,7 @@ mod finish;
 mod lookup;
 mod projects;
 mod read;
+mod rules;
 mod settings;
 mod updater;
 

@@ -28,6 +28,12 @@ impl Errors<'_> {
         }
     }
 
+    fn selector(&mut self, key: String, value: &str) {
+        if let Err(reason) = crate::labelselector::check(value) {
+            self.push(key, format!("{value:?} is no label selector: {reason}"));
+        }
+    }
+
     pub(super) fn url(&mut self, key: impl Into<String>, value: &str) {
         if let Err(reason) = check_url(value) {
             self.push(key, format!("{value:?} is no URL: {reason}"));
@@ -64,6 +70,25 @@ pub(crate) fn finish(prow: &mut ProwConfig, list: &mut Vec<Diagnostic>) {
         && prow.branch_protection.exclude.as_ref().is_some_and(|l| !l.is_empty())
     {
         errors.push("branch-protection", "include and exclude exclude each other");
+    }
+}
+
+/// Rules about times (§4.11): a token cannot have been made in the future.
+pub(crate) fn check_times(prow: &ProwConfig, now: jiff::Timestamp, list: &mut Vec<Diagnostic>) {
+    let mut errors = Errors { list };
+    for (key, webhook) in &prow.managed_webhooks.org_repo_config {
+        let text = &webhook.token_created_after;
+        let at = format!("managed_webhooks.org_repo_config[{key:?}].token_created_after");
+        match text.parse::<jiff::Timestamp>() {
+            _ if text.is_empty() => {}
+            Ok(time) if time > now => {
+                errors.push(at, format!("{text} is in the future; all tokens would be too old"))
+            }
+            Ok(_) => {}
+            Err(_) => {
+                errors.push(at, format!("{text:?} is no RFC 3339 time such as 2026-01-31T12:00:00Z"));
+            }
+        }
     }
 }
 
@@ -143,6 +168,7 @@ fn jenkins(prow: &mut ProwConfig, errors: &mut Errors<'_>) {
             operator.max_goroutines = MAX_GOROUTINES;
         }
         single_template(&key, &mut operator.report_template, &mut operator.report_templates, errors);
+        errors.selector(format!("{key}.label_selector"), &operator.label_selector);
         if several && operator.label_selector.is_empty() {
             errors.push(format!("{key}.label_selector"), "it is mandatory where there are several operators");
         }
@@ -154,7 +180,13 @@ fn jenkins(prow: &mut ProwConfig, errors: &mut Errors<'_>) {
 
 fn deck(prow: &mut ProwConfig, errors: &mut Errors<'_>) {
     let deck = &mut prow.deck;
+    for (index, entry) in deck.external_agent_logs.iter().enumerate() {
+        errors.selector(format!("deck.external_agent_logs[{index}].selector"), &entry.selector);
+    }
     let spyglass = &mut deck.spyglass;
+    if let Err(error) = GoTemplate::new(&spyglass.announcement) {
+        errors.push("deck.spyglass.announcement", error.to_string());
+    }
     errors.not_negative("deck.spyglass.size_limit", spyglass.size_limit);
     if spyglass.size_limit == 0 {
         spyglass.size_limit = SIZE_LIMIT;

@@ -24,7 +24,7 @@ pub use reporters::*;
 pub use services::*;
 pub use tide::*;
 
-pub(crate) use finish::finish;
+pub(crate) use finish::{check_times, finish};
 pub(crate) use retired::find as find_retired;
 
 use crate::jobs::ProwJobDefaultEntry;

@@ -109,8 +109,8 @@ impl<'s> Writer<'s> {
             self.shown.extend(name.map(str::to_owned));
             self.fields(target, indent + 2, None);
         } else {
-            let off = Some(off.unwrap_or(indent));
             describe(self, off);
+            let off = Some(off.unwrap_or(indent));
             self.start(indent, off);
             self.text.push_str(&format!("{key}:"));
             self.value(property, indent, off);

@@ -159,7 +159,7 @@ fn everything_is_described_and_nothing_of_the_code_shows() {
         });
         assert!(count > 200, "{kind:?} has {count} properties");
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-        assert!(schema["description"].as_str().is_some_and(|d| !d.is_empty()), "{kind:?}");
+        assert!(schema["description"].as_str().is_some_and(|d| d.ends_with('.')), "{kind:?}");
     }
 }
 
@@ -508,5 +508,16 @@ fn every_key_of_the_example_is_a_key() {
         assert!(wrong.is_empty(), "{kind:?}: {wrong:#?}\n{text}");
         let least = if kind == Kind::Config { 300 } else { 90 };
         assert!(count_keys(&active) > least, "{kind:?}: only {} keys\n{text}", count_keys(&active));
+    }
+}
+
+#[test]
+fn files_with_every_section_fit() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/other-installations");
+    for (kind, file) in
+        [(Kind::Config, "config.yaml"), (Kind::Plugins, "plugins.yaml"), (Kind::Jobs, "jobs/all.yaml")]
+    {
+        let text = fs::read_to_string(dir.join(file)).unwrap();
+        assert_eq!(complaints(&validator(kind), &text), Vec::<String>::new(), "{file}");
     }
 }

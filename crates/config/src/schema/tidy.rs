@@ -34,6 +34,10 @@ pub(super) fn tidy(schema: &mut Value, coerce: bool) {
         members.remove("$ref");
         members.insert("allOf".into(), json!([{"$ref": reference}]));
     }
+    if members.get("x-kind").is_some_and(|kind| kind == "duration") {
+        // Editors show it instead of the pattern.
+        members.insert("patternErrorMessage".into(), "Write a duration such as 90s, 15m or 1h30m.".into());
+    }
     with_null(members, coerce);
 }
 
