@@ -29,6 +29,16 @@ pub enum StorageError {
         /// The object, without the bucket's own prefix.
         name: String,
     },
+    /// There is nothing to write to.
+    #[error(
+        "cannot write {name:?}: there is no {bucket}, or these credentials may not know of it; create the bucket or correct the configuration"
+    )]
+    NoBucket {
+        /// The bucket.
+        bucket: String,
+        /// The object.
+        name: String,
+    },
     /// The store refuses these credentials.
     #[error(
         "no permission to {action} {name:?} in {bucket}: {why}; check the credentials file and the bucket's access rules"
@@ -54,7 +64,7 @@ pub enum StorageError {
         why: String,
     },
     /// The store failed, or could not be reached, after all retries.
-    #[error("cannot {action} {name:?} in {bucket}: {why}")]
+    #[error("cannot {action} {name:?} in {bucket}: {why}; is the store healthy and reachable from here?")]
     Failed {
         /// `read`, `write`, `list`, `delete`, `open`.
         action: &'static str,
@@ -102,6 +112,9 @@ impl StorageError {
     }
 }
 
+/// What a store says is cut to this many characters: some answer with whole web pages.
+const LONGEST: usize = 600;
+
 /// An error and its causes on one line.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -114,5 +127,10 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         }
         cause = inner.source();
     }
-    text
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let text = words.join(" ");
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
 }

@@ -21,6 +21,9 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 /// Our own directory in the root; object names may not begin with it.
 const HIDDEN: &str = ".prow";
 
+/// What leaves room for an extension in the 255 bytes that a name may have.
+const LONGEST_NAME: usize = 250;
+
 /// Whoever has not written to a staged file for so long was killed before it could put it in place or remove it.
 const STALE: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -234,7 +237,14 @@ impl FileStore {
     }
 
     fn attributes_path(&self, key: &str) -> PathBuf {
-        self.root.join(HIDDEN).join("attributes").join(format!("{key}.json"))
+        let (directory, name) = key.rsplit_once('/').unwrap_or(("", key));
+        let hidden = self.root.join(HIDDEN);
+        if name.len() <= LONGEST_NAME {
+            return hidden.join("attributes").join(format!("{key}.json"));
+        }
+        // A name may be as long as one can be, so there is no room for the extension: two names in another tree.
+        let (first, rest) = name.split_at(name.floor_char_boundary(LONGEST_NAME / 2));
+        hidden.join("long-attributes").join(directory).join(first).join(format!("{rest}.json"))
     }
 
     /// A temporary file on the same file system, readable like any object once it is in place.

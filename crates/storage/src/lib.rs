@@ -13,6 +13,7 @@
 //! ```
 
 mod bucket;
+mod connect;
 mod error;
 mod file;
 pub mod media;

@@ -1,43 +1,33 @@
 //! `gs://` and `s3://` over the object_store crate.
 
 use crate::bucket::{Attributes, Listing, Object, ObjectMeta, PART};
+use crate::connect::{gcs, s3};
 use crate::error::chain;
 use crate::{BucketUrl, Result, Scheme, StorageError, StorageOptions};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use object_store::aws::AmazonS3Builder;
-use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::path::Path as Key;
 use object_store::{
-    Attribute, BackoffConfig, ClientOptions, DynObjectStore, Error as StoreError, GetOptions, GetRange,
-    GetResult, MultipartUpload, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload,
-    RetryConfig,
+    Attribute, DynObjectStore, Error as StoreError, GetOptions, GetRange, GetResult, MultipartUpload,
+    ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload,
 };
-use serde::Deserialize;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// How many parts of one object are under way at once.
-const PARTS_AT_ONCE: usize = 3;
-
-/// Prow's own form of S3 credentials.
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct S3File {
-    region: String,
-    endpoint: String,
-    insecure: bool,
-    s3_force_path_style: bool,
-    access_key: String,
-    secret_key: String,
-}
+const PARTS_AT_ONCE: usize = 2;
+/// Uploads that have collected more than this count as large.
+const LARGE: usize = 512 << 10;
+/// How many large ones there are at once: with the parts of each that is what they need of memory.
+const LARGE_AT_ONCE: usize = 2;
 
 /// A bucket of GCS or S3.
 pub(crate) struct RemoteStore {
     url: BucketUrl,
     store: Arc<DynObjectStore>,
+    large: Semaphore,
 }
 
 impl RemoteStore {
@@ -48,7 +38,7 @@ impl RemoteStore {
             Scheme::S3 => Arc::new(s3(url, options)?),
             Scheme::Gs | Scheme::File => Arc::new(gcs(url, options)?),
         };
-        Ok(RemoteStore { url: url.clone(), store })
+        Ok(RemoteStore { url: url.clone(), store, large: Semaphore::new(LARGE_AT_ONCE) })
     }
 
     pub(crate) async fn put_bytes(
@@ -62,12 +52,18 @@ impl RemoteStore {
             let body = futures::stream::once(async { Ok(bytes) }).boxed();
             return self.put_stream(name, key, body, attributes).await;
         }
-        self.put_once(name, key, bytes, attributes).await
+        self.put_once(name, key, bytes.into(), attributes).await
     }
 
-    async fn put_once(&self, name: &str, key: &str, bytes: Bytes, attributes: &Attributes) -> Result<()> {
+    async fn put_once(
+        &self,
+        name: &str,
+        key: &str,
+        payload: PutPayload,
+        attributes: &Attributes,
+    ) -> Result<()> {
         let options = PutOptions { attributes: to_store(attributes), ..PutOptions::default() };
-        let result = self.store.put_opts(&self.key(name, key)?, bytes.into(), options).await;
+        let result = self.store.put_opts(&self.key(name, key)?, payload, options).await;
         result.map(drop).map_err(|e| self.error("write", name, e))
     }
 
@@ -78,51 +74,52 @@ impl RemoteStore {
         mut stream: BoxStream<'static, std::io::Result<Bytes>>,
         attributes: &Attributes,
     ) -> Result<()> {
-        let source_failed =
-            |source| StorageError::Source { bucket: self.url.to_string(), name: name.to_owned(), source };
-        let mut buffer = BytesMut::new();
+        let key = self.key(name, key)?;
+        let mut part = Part::default();
         let mut upload: Option<Parts> = None;
-        loop {
-            let piece = stream.next().await.transpose();
-            let piece = match piece {
-                Ok(piece) => piece,
-                Err(error) => {
-                    if let Some(parts) = upload {
-                        parts.abort().await;
-                    }
-                    return Err(source_failed(error));
+        let mut turn = None;
+        let pieces = async {
+            while let Some(piece) = stream.next().await {
+                let mut piece = piece.map_err(|source| StorageError::Source {
+                    bucket: self.url.to_string(),
+                    name: name.to_owned(),
+                    source,
+                })?;
+                if turn.is_none() && part.length + piece.len() > LARGE {
+                    // It is never closed, so this cannot fail; if it could, memory would be all that is at stake.
+                    turn = self.large.acquire().await.ok();
                 }
-            };
-            let ended = piece.is_none();
-            if let Some(piece) = piece {
-                buffer.extend_from_slice(&piece);
-            }
-            while buffer.len() > PART || (ended && upload.is_some() && !buffer.is_empty()) {
-                let parts = match &mut upload {
-                    Some(parts) => parts,
-                    None => {
-                        let options =
-                            PutMultipartOptions { attributes: to_store(attributes), ..Default::default() };
-                        let inner = self.store.put_multipart_opts(&self.key(name, key)?, options).await;
-                        let inner = inner.map_err(|e| self.error("write", name, e))?;
-                        upload.insert(Parts { inner, tasks: tokio::task::JoinSet::new() })
-                    }
-                };
-                let part = buffer.split_to(buffer.len().min(PART)).freeze();
-                if let Err(error) = parts.put(part).await {
-                    if let Some(parts) = upload {
-                        parts.abort().await;
-                    }
-                    return Err(self.error("write", name, error));
+                while part.length + piece.len() > PART {
+                    part.push(piece.split_to(PART - part.length));
+                    let parts = match &mut upload {
+                        Some(parts) => parts,
+                        None => {
+                            let attributes = to_store(attributes);
+                            let options = PutMultipartOptions { attributes, ..Default::default() };
+                            let inner = self.store.put_multipart_opts(&key, options).await;
+                            let inner = inner.map_err(|e| self.error("write", name, e))?;
+                            upload.insert(Parts { inner, tasks: tokio::task::JoinSet::new() })
+                        }
+                    };
+                    let full = std::mem::take(&mut part);
+                    parts.put(full.payload()).await.map_err(|e| self.error("write", name, e))?;
                 }
+                part.push(piece);
             }
-            if ended {
-                break;
+            if let Some(parts) = &mut upload {
+                let last = std::mem::take(&mut part);
+                parts.put(last.payload()).await.map_err(|e| self.error("write", name, e))?;
             }
-        }
-        match upload {
-            None => self.put_once(name, key, buffer.freeze(), attributes).await,
-            Some(parts) => parts.finish().await.map_err(|e| self.error("write", name, e)),
+            Ok(())
+        };
+        match (pieces.await, upload) {
+            (Ok(()), None) => self.put_once(name, key.as_ref(), part.payload(), attributes).await,
+            (Ok(()), Some(parts)) => parts.finish().await.map_err(|e| self.error("write", name, e)),
+            (Err(error), Some(parts)) => {
+                parts.abort().await;
+                Err(error)
+            }
+            (Err(error), None) => Err(error),
         }
     }
 
@@ -249,6 +246,24 @@ impl RemoteStore {
     }
 }
 
+/// The pieces of an object, or of a part of it, that are there so far.
+#[derive(Default)]
+struct Part {
+    pieces: Vec<Bytes>,
+    length: usize,
+}
+
+impl Part {
+    fn push(&mut self, piece: Bytes) {
+        self.length += piece.len();
+        self.pieces.push(piece);
+    }
+
+    fn payload(self) -> PutPayload {
+        self.pieces.into_iter().collect()
+    }
+}
+
 /// A multipart upload with a bounded number of parts under way.
 struct Parts {
     inner: Box<dyn MultipartUpload>,
@@ -256,11 +271,11 @@ struct Parts {
 }
 
 impl Parts {
-    async fn put(&mut self, part: Bytes) -> object_store::Result<()> {
+    async fn put(&mut self, part: PutPayload) -> object_store::Result<()> {
         while self.tasks.len() >= PARTS_AT_ONCE {
             self.join_one().await?;
         }
-        self.tasks.spawn(self.inner.put_part(PutPayload::from(part)));
+        self.tasks.spawn(self.inner.put_part(part));
         Ok(())
     }
 
@@ -292,6 +307,7 @@ impl Parts {
 fn store_error(url: &BucketUrl, action: &'static str, name: &str, error: StoreError) -> StorageError {
     let (bucket, name) = (url.to_string(), name.to_owned());
     match error {
+        StoreError::NotFound { .. } if action == "write" => StorageError::NoBucket { bucket, name },
         StoreError::NotFound { .. } => StorageError::NotFound { bucket, name },
         StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. } => {
             StorageError::Denied { action, bucket, name, why: chain(&error) }
@@ -332,118 +348,4 @@ fn to_store(attributes: &Attributes) -> object_store::Attributes {
         out.insert(Attribute::Metadata(key.clone().into()), value.clone().into());
     }
     out
-}
-
-fn retry(options: &StorageOptions) -> RetryConfig {
-    RetryConfig {
-        backoff: BackoffConfig {
-            init_backoff: options.retry.first_pause,
-            max_backoff: options.retry.longest_pause,
-            base: 2.0,
-        },
-        max_retries: options.retry.retries,
-        retry_timeout: options.retry.give_up_after,
-    }
-}
-
-fn credentials_error(url: &BucketUrl, path: &Path, why: impl ToString) -> StorageError {
-    StorageError::Credentials {
-        path: path.display().to_string(),
-        bucket: url.to_string(),
-        why: why.to_string(),
-    }
-}
-
-fn client(options: &StorageOptions, allow_http: bool) -> ClientOptions {
-    ClientOptions::new().with_timeout(options.retry.request_timeout).with_allow_http(allow_http)
-}
-
-fn gcs(url: &BucketUrl, options: &StorageOptions) -> Result<impl object_store::ObjectStore> {
-    let endpoint = options.gcs_endpoint.as_deref().unwrap_or_default();
-    let mut builder = GoogleCloudStorageBuilder::from_env()
-        .with_bucket_name(url.bucket())
-        .with_client_options(client(options, endpoint.starts_with("http://")))
-        .with_retry(retry(options));
-    if !endpoint.is_empty() {
-        builder = builder.with_base_url(endpoint);
-    }
-    if options.anonymous {
-        // For reads; writes to a public endpoint (an emulator) still want some token, so they get an empty one.
-        let empty = object_store::gcp::GcpCredential { bearer: String::new() };
-        let provider = object_store::StaticCredentialProvider::new(empty);
-        builder = builder.with_skip_signature(true).with_credentials(Arc::new(provider));
-    } else if let Some(path) = &options.gcs_credentials_file {
-        let text = std::fs::read(path).map_err(|e| credentials_error(url, path, e))?;
-        // Only the shape is checked here, so that the message can name the file without showing its content.
-        let json: serde_json::Value = serde_json::from_slice(&text)
-            .map_err(|e| credentials_error(url, path, format!("it is not JSON (line {})", e.line())))?;
-        let Some(path_text) = path.to_str() else {
-            return Err(credentials_error(url, path, "its path is not UTF-8"));
-        };
-        builder = if json.get("private_key").is_some() {
-            builder.with_service_account_path(path_text)
-        } else {
-            builder.with_application_credentials(path_text)
-        };
-    }
-    builder.build().map_err(|e| match &options.gcs_credentials_file {
-        Some(path) if !options.anonymous => {
-            credentials_error(url, path, format!("it is not a usable key: {}", kind_only(&e)))
-        }
-        _ => StorageError::Failed {
-            action: "open",
-            bucket: url.to_string(),
-            name: String::new(),
-            why: chain(&e),
-        },
-    })
-}
-
-/// The first words of an error: the causes below them may quote key material.
-fn kind_only(error: &StoreError) -> String {
-    error.to_string().split(':').next().unwrap_or_default().to_owned()
-}
-
-fn s3(url: &BucketUrl, options: &StorageOptions) -> Result<impl object_store::ObjectStore> {
-    let mut builder = AmazonS3Builder::from_env().with_bucket_name(url.bucket()).with_retry(retry(options));
-    let mut allow_http = false;
-    if let Some(path) = &options.s3_credentials_file {
-        let text = std::fs::read(path).map_err(|e| credentials_error(url, path, e))?;
-        let file: S3File = serde_json::from_slice(&text).map_err(|e| {
-            credentials_error(
-                url,
-                path,
-                format!("it is not the expected JSON (line {}, column {})", e.line(), e.column()),
-            )
-        })?;
-        if !file.region.is_empty() {
-            builder = builder.with_region(file.region);
-        }
-        if !file.endpoint.is_empty() {
-            let endpoint = match file.endpoint.contains("://") {
-                true => file.endpoint,
-                false => format!("{}://{}", if file.insecure { "http" } else { "https" }, file.endpoint),
-            };
-            allow_http = file.insecure || endpoint.starts_with("http://");
-            // A custom endpoint without path style is virtual hosted: the builder wants the bucket in it.
-            builder = if file.s3_force_path_style {
-                builder.with_endpoint(endpoint)
-            } else {
-                builder.with_endpoint(endpoint.replacen("://", &format!("://{}.", url.bucket()), 1))
-            };
-        }
-        builder = builder.with_virtual_hosted_style_request(!file.s3_force_path_style);
-        if !file.access_key.is_empty() {
-            builder = builder.with_access_key_id(file.access_key).with_secret_access_key(file.secret_key);
-        }
-    }
-    if options.anonymous {
-        builder = builder.with_skip_signature(true);
-    }
-    builder.with_client_options(client(options, allow_http)).build().map_err(|e| StorageError::Failed {
-        action: "open",
-        bucket: url.to_string(),
-        name: String::new(),
-        why: chain(&e),
-    })
 }

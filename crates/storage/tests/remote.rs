@@ -1,5 +1,6 @@
-//! `gs://` and `s3://` against a small server on loopback that keeps objects in memory: what goes over the wire,
-//! and what comes of answers that are not 200. (Real peers come with the pod utilities' own issue.)
+//! `gs://` and `s3://` against a small server on loopback that keeps objects in memory: what goes over the wire, and
+//! what comes of answers that are not 200. Servers that other people wrote are in `peers.rs`; what they do not answer as
+//! GCS does is here: listings, conditional writes, encodings and metadata.
 #![allow(clippy::unwrap_used)] // A test may fail by panicking, also in its helpers.
 
 use axum::Router;
@@ -18,7 +19,12 @@ struct Server {
     /// Answer this many requests with this status first.
     trouble: (usize, u16),
     requests: usize,
+    /// Credentials of the last request.
+    authorization: Option<String>,
 }
+
+/// Names on one page of a listing.
+const PAGE: usize = 2;
 
 type Shared = Arc<Mutex<Server>>;
 
@@ -27,6 +33,7 @@ async fn answer(State(server): State<Shared>, request: Request<Body>) -> Respons
     let body = axum::body::to_bytes(body, 64 << 20).await.unwrap();
     let mut server = server.lock().unwrap();
     server.requests += 1;
+    server.authorization = parts.headers.get("authorization").map(|v| v.to_str().unwrap().to_owned());
     if server.trouble.0 > 0 {
         server.trouble.0 -= 1;
         return status(server.trouble.1);
@@ -70,6 +77,9 @@ async fn answer(State(server): State<Shared>, request: Request<Body>) -> Respons
             server.objects.insert(name, (parts.headers, body));
             Response::builder().header("etag", "\"1\"").body(Body::empty()).unwrap()
         }
+        Method::GET if query.contains("list-type=2") => {
+            Response::new(Body::from(page(&server, &name, &query)))
+        }
         Method::GET | Method::HEAD => match server.objects.get(&name) {
             None => status(404),
             Some((headers, bytes)) => {
@@ -109,13 +119,52 @@ async fn answer(State(server): State<Shared>, request: Request<Body>) -> Respons
     }
 }
 
+/// One page of a listing: names below a prefix, and those that have a delimiter behind it only up to that.
+fn page(server: &Server, bucket: &str, query: &str) -> String {
+    let parameter = |name: &str| {
+        let value = query.split('&').find_map(|q| q.strip_prefix(&format!("{name}=")));
+        value.map(unescape).unwrap_or_default()
+    };
+    let (prefix, delimiter) = (parameter("prefix"), parameter("delimiter"));
+    let mut entries = std::collections::BTreeSet::new();
+    for key in server.objects.keys() {
+        let Some(key) = key.strip_prefix(&format!("{}/", bucket.trim_end_matches('/'))) else { continue };
+        let Some(rest) = key.strip_prefix(&prefix) else { continue };
+        match rest.split_once(&delimiter).filter(|_| !delimiter.is_empty()) {
+            Some((first, _)) => entries.insert((format!("{prefix}{first}{delimiter}"), true)),
+            None => entries.insert((key.to_owned(), false)),
+        };
+    }
+    let after = parameter("continuation-token");
+    let mut rest = entries.into_iter().filter(|(name, _)| *name > after);
+    let mut xml = String::from("<ListBucketResult>");
+    let mut last = String::new();
+    for (name, is_prefix) in rest.by_ref().take(PAGE) {
+        xml += &match is_prefix {
+            true => format!("<CommonPrefixes><Prefix>{name}</Prefix></CommonPrefixes>"),
+            false => format!(
+                "<Contents><Key>{name}</Key><Size>1</Size><ETag>1</ETag><LastModified>2026-11-22T07:00:00.000Z</LastModified></Contents>"
+            ),
+        };
+        last = name;
+    }
+    if rest.next().is_some() {
+        xml += &format!("<NextContinuationToken>{last}</NextContinuationToken>");
+    }
+    xml + "</ListBucketResult>"
+}
+
 fn status(code: u16) -> Response<Body> {
     Response::builder().status(StatusCode::from_u16(code).unwrap()).body(Body::empty()).unwrap()
 }
 
 fn decode(uri: &Uri) -> String {
+    unescape(uri.path()).trim_start_matches('/').to_owned()
+}
+
+fn unescape(text: &str) -> String {
     let mut out = Vec::new();
-    let mut bytes = uri.path().bytes();
+    let mut bytes = text.bytes();
     while let Some(b) = bytes.next() {
         if b == b'%' {
             let hex = [bytes.next().unwrap(), bytes.next().unwrap()];
@@ -124,7 +173,7 @@ fn decode(uri: &Uri) -> String {
             out.push(b);
         }
     }
-    String::from_utf8(out).unwrap().trim_start_matches('/').to_owned()
+    String::from_utf8(out).unwrap()
 }
 
 async fn serve() -> (Shared, String) {
@@ -220,6 +269,52 @@ async fn both_stores_keep_bytes_and_attributes_below_the_buckets_prefix() {
             bucket.put_stream("torn", futures::stream::iter(torn), &Attributes::default()).await.unwrap_err();
         assert!(matches!(error, StorageError::Source { .. }), "{error}");
         assert!(!bucket.exists("torn").await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn levels_are_listed_page_by_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let s3 = opener(dir.path()).await;
+    let gs = gcs(serve().await).await;
+    for ((_server, opener), url) in [(s3, "s3://bkt/some/prefix"), (gs, "gs://bkt/some/prefix")] {
+        let bucket = opener.open_str(url).unwrap();
+        let names = ["logs/a/1/x", "logs/a/2/x", "logs/a/3/y", "logs/a/latest", "logs/b", "logs/ab/1", "z"];
+        for name in names {
+            bucket.put_bytes(name, "x".into(), &Attributes::default()).await.unwrap();
+        }
+        let level = bucket.list("logs/a").await.unwrap();
+        assert_eq!(level.prefixes, ["logs/a/1/", "logs/a/2/", "logs/a/3/"], "{url}");
+        assert_eq!(level.objects.iter().map(|o| o.name.as_str()).collect::<Vec<_>>(), ["logs/a/latest"]);
+        let root = bucket.list("").await.unwrap();
+        assert_eq!((root.prefixes, root.objects.len()), (vec!["logs/".to_owned()], 1));
+        let mut all: Vec<String> = bucket.list_all("").map(|o| o.unwrap().name).collect().await;
+        all.sort();
+        let mut expected = names.map(str::to_owned).to_vec();
+        expected.sort();
+        assert_eq!(all, expected, "{url}");
+    }
+}
+
+#[tokio::test]
+async fn public_buckets_are_read_without_credentials() {
+    let (server, endpoint) = serve().await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("s3.json");
+    let json = serde_json::json!({"endpoint": endpoint, "insecure": true, "s3_force_path_style": true});
+    std::fs::write(&file, json.to_string()).unwrap();
+    server.lock().unwrap().objects.insert("bkt/x".into(), (HeaderMap::new(), Bytes::from_static(b"public")));
+    let options = StorageOptions {
+        anonymous: true,
+        gcs_endpoint: Some(endpoint),
+        s3_credentials_file: Some(file),
+        retry: quick(),
+        ..StorageOptions::default()
+    };
+    for url in ["gs://bkt", "s3://bkt"] {
+        let bucket = Opener::new(options.clone()).open_str(url).unwrap();
+        assert_eq!(bucket.get_bytes("x", 10).await.unwrap(), "public");
+        assert_eq!(server.lock().unwrap().authorization, None, "{url}");
     }
 }
 
