@@ -176,6 +176,9 @@ pub struct CensoringConfig {
     /// Shorter secrets are not censored; 0 unless set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub minimum_secret_length: Option<i64>,
+    /// Ours: what cannot be censored is uploaded as it is, with a warning, instead of being withheld.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upload_uncensored_on_failure: Option<bool>,
 }
 
 /// Defaults for where a Pod may run.
@@ -292,6 +295,7 @@ impl DecorationConfig {
             or(&mut m.include_directories, &d.include_directories);
             or(&mut m.exclude_directories, &d.exclude_directories);
             or(&mut m.minimum_secret_length, &d.minimum_secret_length);
+            or(&mut m.upload_uncensored_on_failure, &d.upload_uncensored_on_failure);
         });
         or(&mut self.upload_ignores_interrupts, &d.upload_ignores_interrupts);
         or(&mut self.set_limit_equals_memory_request, &d.set_limit_equals_memory_request);

@@ -216,6 +216,10 @@ pub struct CensoringOptions {
     /// Shorter secrets are not censored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub minimum_secret_length: Option<i64>,
+    /// Ours, not upstream's, which has no other way: what cannot be censored is uploaded as it is, with a warning,
+    /// instead of being withheld.
+    #[serde(skip_serializing_if = "is_false")]
+    pub upload_uncensored_on_failure: bool,
 }
 
 #[cfg(test)]

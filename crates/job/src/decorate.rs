@@ -393,6 +393,7 @@ impl Decorator<'_> {
             include_directories,
             exclude_directories,
             minimum_secret_length,
+            upload_uncensored_on_failure,
         } = censoring;
         let options = SidecarOptions {
             gcs_options: GcsUploadOptions { items: vec![ARTIFACTS.to_owned()], ..storage.options.clone() },
@@ -406,6 +407,7 @@ impl Decorator<'_> {
                 exclude_directories: exclude_directories.unwrap_or_default(),
                 ini_filenames: Vec::new(),
                 minimum_secret_length,
+                upload_uncensored_on_failure: upload_uncensored_on_failure.unwrap_or_default(),
             }),
             ..SidecarOptions::default()
         };

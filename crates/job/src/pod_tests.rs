@@ -349,7 +349,8 @@ fn the_sidecar_censors_the_secrets_of_the_job() {
     let on = made(&job(
         pod_spec.clone(),
         json!({"censor_secrets": true, "censoring_options": {
-            "censoring_concurrency": 3, "minimum_secret_length": 4, "exclude_directories": ["x"]
+            "censoring_concurrency": 3, "minimum_secret_length": 4, "exclude_directories": ["x"],
+            "upload_uncensored_on_failure": true
         }}),
     ));
     assert_eq!(mounts(container(&on, "sidecar")), ["logs:/logs", "s:/s", "t:/secrets/censor-1"]);
@@ -357,7 +358,7 @@ fn the_sidecar_censors_the_secrets_of_the_job() {
         options(&on, "sidecar", "SIDECAR_OPTIONS")["censoring_options"],
         json!({
             "secret_directories": ["/s", "/secrets/censor-1"], "censoring_concurrency": 3,
-            "exclude_directories": ["x"], "minimum_secret_length": 4
+            "exclude_directories": ["x"], "minimum_secret_length": 4, "upload_uncensored_on_failure": true
         })
     );
     let off = made(&job(pod_spec, json!({})));

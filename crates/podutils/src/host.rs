@@ -2,6 +2,7 @@
 
 use crate::UtilityError;
 use futures::future::BoxFuture;
+use prow_storage::Retry;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,9 +48,10 @@ impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Env {
     }
 }
 
-/// Time, and waiting for it to pass.
+/// Time, waiting for it to pass, and how patiently storage is tried.
 #[derive(Clone)]
 pub struct Host {
+    retry: Retry,
     now: Arc<dyn Fn() -> i64 + Send + Sync>,
     sleep: Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>,
 }
@@ -65,7 +67,16 @@ impl Host {
         now: impl Fn() -> i64 + Send + Sync + 'static,
         sleep: impl Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync + 'static,
     ) -> Self {
-        Host { now: Arc::new(now), sleep: Arc::new(sleep) }
+        Host { retry: Retry::default(), now: Arc::new(now), sleep: Arc::new(sleep) }
+    }
+
+    /// With other retries of single requests to storage.
+    pub fn with_retry(self, retry: Retry) -> Self {
+        Host { retry, ..self }
+    }
+
+    pub(crate) fn retry(&self) -> Retry {
+        self.retry
     }
 
     pub(crate) fn now(&self) -> i64 {

@@ -121,6 +121,7 @@ static DECORATION: Schema = Object {
                     ("include_directories", &TEXTS),
                     ("exclude_directories", &TEXTS),
                     ("minimum_secret_length", &INT),
+                    ("upload_uncensored_on_failure", &Bool),
                 ],
                 required: &[],
             },

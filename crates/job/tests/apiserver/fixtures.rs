@@ -30,7 +30,7 @@ fn everything() -> Value {
         "censor_secrets": true,
         "censoring_options": {
             "censoring_concurrency": 1, "censoring_buffer_size": 2, "include_directories": ["a"],
-            "exclude_directories": ["b"], "minimum_secret_length": 3,
+            "exclude_directories": ["b"], "minimum_secret_length": 3, "upload_uncensored_on_failure": true,
         },
         "upload_ignores_interrupts": true,
         "set_limit_equals_memory_request": true, "default_memory_request": "4Gi",
@@ -66,7 +66,8 @@ fn nothing_is_unset(config: &DecorationConfig) {
     set!(GcsConfiguration, config.gcs_configuration.as_ref().unwrap(), bucket path_prefix path_strategy
         default_org default_repo media_types job_url_prefix local_output_dir compress_file_types);
     set!(CensoringConfig, config.censoring_options.as_ref().unwrap(), censoring_concurrency
-        censoring_buffer_size include_directories exclude_directories minimum_secret_length);
+        censoring_buffer_size include_directories exclude_directories minimum_secret_length
+        upload_uncensored_on_failure);
     set!(SchedulingOptions, config.scheduling_options.as_ref().unwrap(), affinity tolerations);
 }
 

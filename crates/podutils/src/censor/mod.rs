@@ -2,80 +2,86 @@
 //!
 //! Properties:
 //! * one pass, whatever the number of secrets; memory does not grow with the input;
-//! * length stays: offsets, tar headers and log line numbers keep their meaning;
+//! * length stays: offsets and line numbers of a log keep their meaning;
 //! * a secret is found wherever pieces of the stream happen to end, and where secrets overlap all of them go;
-//! * what cannot be censored does not pass: see [`Withheld`].
+//! * archives are looked into and written anew ([`inside`]); what cannot be looked into does not pass
+//!   ([`Withheld`]).
 
+mod forms;
 mod glob;
-mod reader;
+mod inside;
+mod pipes;
+mod scan;
 mod secrets;
+mod stream;
+mod tar;
+mod zip;
 
 pub(crate) use glob::matches;
-pub(crate) use reader::{Withheld, censored};
-pub(crate) use secrets::load;
+pub(crate) use inside::{Withheld, censored, peek, placeholder};
+pub(crate) use secrets::Secrets;
 
-use aho_corasick::{AhoCorasick, Input, MatchKind};
-use base64::Engine as _;
 use prow_api::Secret;
+use scan::Finder;
 use std::collections::BTreeSet;
-use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The automaton knows this much of a secret's beginning; the rest is compared where a beginning is found. So its
-/// size is bounded by the number of secrets, not by their length: whole kubeconfigs are secrets too.
-const BEGINNING: usize = 64;
+/// Read at once, unless `censoring_buffer_size` says something else.
+const BUFFER: usize = 256 << 10;
+/// All that one upload may unpack, beyond [`UNPACK_RATIO`] times what it reads: bombs end here.
+const UNPACK_FLOOR: u64 = 4 << 30;
+/// How much larger than its archive the content of an honest one may be.
+const UNPACK_RATIO: u64 = 100;
 
-/// Every form of every secret, and an automaton over their beginnings. Cannot be printed.
-#[derive(Default)]
+/// Every form of every secret, and what one upload may spend on looking for them. Cannot be printed.
 pub(crate) struct Censor {
-    automaton: Option<AhoCorasick>,
-    /// Longest first.
-    forms: Vec<Vec<u8>>,
+    finder: Finder,
     longest: usize,
+    buffer: usize,
+    /// Bytes that may still be unpacked.
+    unpack: AtomicU64,
+}
+
+impl Default for Censor {
+    fn default() -> Self {
+        Censor { finder: Finder::default(), longest: 0, buffer: BUFFER, unpack: AtomicU64::new(UNPACK_FLOOR) }
+    }
 }
 
 impl Censor {
-    /// Each secret counts trimmed, and as base64 of its raw and its trimmed form. Empty ones, `true`, `false`
-    /// and those shorter than `minimum` bytes are not secrets.
+    /// Each secret counts trimmed, in all its [`forms`]. Empty ones, `true`, `false` and those shorter than
+    /// `minimum` bytes are not secrets.
     pub(crate) fn new(secrets: &[Secret], minimum: usize) -> Result<Censor, String> {
         let mut forms = BTreeSet::new();
         for secret in secrets {
             let raw = secret.expose();
             let trimmed = raw.trim_ascii();
             let boolean = trimmed.eq_ignore_ascii_case(b"true") || trimmed.eq_ignore_ascii_case(b"false");
-            if trimmed.is_empty() || boolean || trimmed.len() < minimum {
-                continue;
-            }
-            forms.insert(trimmed.to_vec());
-            for form in [raw, trimmed] {
-                // Without its padding it is also what URL-safe and JWT-like encoders leave, when no `+/` is in it.
-                forms.insert(base64::engine::general_purpose::STANDARD.encode(form).into_bytes());
-                forms.insert(base64::engine::general_purpose::STANDARD_NO_PAD.encode(form).into_bytes());
+            if !trimmed.is_empty() && !boolean && trimmed.len() >= minimum {
+                forms.extend(forms::forms(raw, trimmed));
             }
         }
-        if forms.is_empty() {
-            return Ok(Censor::default());
-        }
-        let mut forms: Vec<Vec<u8>> = forms.into_iter().collect();
-        forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
-        let automaton = AhoCorasick::builder()
-            .match_kind(MatchKind::LeftmostFirst)
-            .build(forms.iter().map(|form| &form[..form.len().min(BEGINNING)]))
-            .map_err(|e| format!("the secrets do not fit an automaton: {e}"))?;
-        let longest = forms.first().map_or(0, Vec::len);
-        Ok(Censor { automaton: Some(automaton), forms, longest })
+        let longest = forms.iter().map(Vec::len).max().unwrap_or_default();
+        Ok(Censor { finder: Finder::new(forms)?, longest, ..Censor::default() })
+    }
+
+    /// Reads so many bytes at once, within reason: upstream's `censoring_buffer_size`.
+    pub(crate) fn with_buffer(self, bytes: Option<i64>) -> Self {
+        let asked = bytes.and_then(|bytes| usize::try_from(bytes).ok()).filter(|bytes| *bytes > 0);
+        Censor { buffer: asked.unwrap_or(BUFFER).clamp(4 << 10, 16 << 20), ..self }
     }
 
     /// True if there is nothing to look for.
     pub(crate) fn is_empty(&self) -> bool {
-        self.automaton.is_none()
+        self.longest == 0
     }
 
     /// Masks a text that is whole.
     pub(crate) fn mask(&self, bytes: &mut [u8]) {
-        let mut covered = Vec::new();
-        self.find(bytes, bytes.len(), |range| covered.push(range));
-        for range in covered {
-            bytes[range].fill(b'X');
+        let mut hits = stream::Hits::default();
+        self.finder.find(bytes, bytes.len(), |range| hits.add(range));
+        for hit in hits.0 {
+            bytes[hit].fill(b'X');
         }
     }
 
@@ -87,28 +93,56 @@ impl Censor {
         String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
     }
 
-    /// Every place that begins before `limit` at which a secret begins, with the longest one there: together
-    /// they cover each byte that belongs to any secret. Looking on one byte behind each beginning, not behind
-    /// its end, is what finds secrets that overlap.
-    fn find(&self, bytes: &[u8], limit: usize, mut found: impl FnMut(Range<usize>)) {
-        let Some(automaton) = &self.automaton else { return };
-        let mut from = 0;
-        while let Some(hit) = automaton.find(Input::new(bytes).span(from..bytes.len())) {
-            if hit.start() >= limit {
-                return;
-            }
-            let at = hit.start();
-            if let Some(form) = self.forms.iter().find(|form| bytes[at..].starts_with(form)) {
-                found(at..at + form.len());
-            }
-            from = at + 1;
-        }
+    /// A file of this length is about to be read: its content may be so much larger.
+    fn allow(&self, length: u64) {
+        self.unpack.fetch_add(length.saturating_mul(UNPACK_RATIO), Ordering::Relaxed);
+    }
+
+    /// Takes from what may still be unpacked; false when that is used up.
+    fn spend(&self, bytes: u64) -> bool {
+        let take = |left: u64| left.checked_sub(bytes);
+        self.unpack.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
+
+    /// What becomes of a file.
+    pub(super) fn censored(input: &[u8], secrets: &[&str]) -> std::io::Result<Vec<u8>> {
+        let mut out = Vec::new();
+        super::censored(&mut &*input, input.len() as u64, &mut out, &censor(secrets, 0))?;
+        Ok(out)
+    }
+
+    pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    pub(super) fn gunzip(bytes: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        flate2::read::MultiGzDecoder::new(bytes).read_to_end(&mut out).unwrap();
+        out
+    }
+
+    /// A program that must succeed.
+    pub(super) fn run(dir: &std::path::Path, program: &str, args: &[&str]) {
+        let done = std::process::Command::new(program).args(args).current_dir(dir).output().unwrap();
+        assert!(done.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    /// Whether there is such a program; says so if a test has to do without. CI installs them.
+    pub(super) fn has(program: &str) -> bool {
+        let there = std::process::Command::new(program).arg("-v").output().is_ok();
+        if !there {
+            eprintln!("skipped: there is no {program}");
+        }
+        there
+    }
 
     fn censor(secrets: &[&str], minimum: usize) -> Censor {
         Censor::new(&secrets.iter().map(Secret::new).collect::<Vec<_>>(), minimum).unwrap()
@@ -146,5 +180,19 @@ mod tests {
         let censor = censor(&["", "  \n", "true", "FALSE", "ab", "abcd"], 4);
         assert_eq!(censor.masked("true false ab abcd"), "true false ab XXXX");
         assert!(super::tests::censor(&["true"], 0).is_empty());
+    }
+
+    #[test]
+    fn the_buffer_is_what_was_asked_for_within_reason() {
+        for (asked, given) in [
+            (None, BUFFER),
+            (Some(0), BUFFER),
+            (Some(-1), BUFFER),
+            (Some(1), 4 << 10),
+            (Some(1 << 20), 1 << 20),
+            (Some(i64::MAX), 16 << 20),
+        ] {
+            assert_eq!(Censor::default().with_buffer(asked).buffer, given, "{asked:?}");
+        }
     }
 }

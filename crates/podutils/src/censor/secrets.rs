@@ -1,21 +1,54 @@
 //! Loads what must not leave the Pod (prow-runtime §8.4): every file below the secret directories, and the
 //! passwords inside the formats that hold some. Any failure fails the whole load.
+//!
+//! A Secret may be rotated while a job runs, and the job may print the old value or the new one: both stay secret.
 
+use super::Censor;
 use prow_api::Secret;
+use prow_api::options::CensoringOptions;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 /// Kubernetes allows 1 MiB in a Secret; beyond this something else is mounted there.
 const LARGEST: u64 = 16 << 20;
 
-/// Every secret below these directories.
-pub(crate) fn load(directories: &[String], ini_filenames: &[String]) -> Result<Vec<Secret>, String> {
-    let mut secrets = Vec::new();
-    for directory in directories {
-        walk(Path::new(directory), ini_filenames, &mut secrets)?;
+/// Every secret that was ever seen below the secret directories of a run.
+pub(crate) struct Secrets {
+    options: CensoringOptions,
+    seen: Mutex<Vec<Secret>>,
+}
+
+impl Secrets {
+    /// None so far.
+    pub(crate) fn new(options: &CensoringOptions) -> Self {
+        Secrets { options: options.clone(), seen: Mutex::default() }
     }
-    Ok(secrets)
+
+    /// Reads them again, and keeps those that are gone. What could be read before a failure counts, too.
+    pub(crate) fn read(&self) -> Result<(), String> {
+        let mut secrets = Vec::new();
+        let walks = self.options.secret_directories.iter();
+        let done: Result<Vec<()>, String> = walks
+            .map(|directory| walk(Path::new(directory), &self.options.ini_filenames, &mut secrets))
+            .collect();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        for secret in secrets {
+            if !seen.contains(&secret) {
+                seen.push(secret);
+            }
+        }
+        done.map(drop)
+    }
+
+    /// A censor for one upload.
+    pub(crate) fn censor(&self) -> Result<Censor, String> {
+        let minimum = usize::try_from(self.options.minimum_secret_length.unwrap_or_default());
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let censor = Censor::new(&seen, minimum.unwrap_or_default())?;
+        Ok(censor.with_buffer(self.options.censoring_buffer_size))
+    }
 }
 
 fn walk(path: &Path, ini_filenames: &[String], secrets: &mut Vec<Secret>) -> Result<(), String> {
@@ -83,6 +116,35 @@ fn ini(content: &[u8], secrets: &mut Vec<Secret>) {
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
+
+    fn load(directories: &[String], ini_filenames: &[String]) -> Result<Vec<Secret>, String> {
+        let secrets = Secrets::new(&CensoringOptions {
+            secret_directories: directories.to_vec(),
+            ini_filenames: ini_filenames.to_vec(),
+            ..CensoringOptions::default()
+        });
+        secrets.read()?;
+        Ok(secrets.seen.into_inner().unwrap())
+    }
+
+    #[test]
+    fn after_a_rotation_the_old_value_and_the_new_one_are_secret() {
+        let dir = tempfile::tempdir().unwrap();
+        let secrets = Secrets::new(&CensoringOptions {
+            secret_directories: vec![dir.path().to_str().unwrap().to_owned()],
+            ..CensoringOptions::default()
+        });
+        for value in ["old-value", "new-value", "new-value"] {
+            fs::write(dir.path().join("token"), value).unwrap();
+            secrets.read().unwrap();
+        }
+        assert_eq!(secrets.seen.lock().unwrap().len(), 2);
+        assert_eq!(secrets.censor().unwrap().masked("old-value new-value"), "XXXXXXXXX XXXXXXXXX");
+        // While it is replaced it may not be readable; what was read stays.
+        fs::remove_dir_all(dir.path()).unwrap();
+        assert!(secrets.read().is_err());
+        assert_eq!(secrets.censor().unwrap().masked("old-value"), "XXXXXXXXX");
+    }
 
     #[test]
     fn a_secret_volume_is_read_once_with_the_passwords_inside() {

@@ -10,11 +10,12 @@
 mod markers;
 mod report;
 
-use crate::censor::{self, Censor};
+use crate::censor::{Censor, Secrets};
 use crate::journal::Journal;
 use crate::upload::{Beneath, Censoring, Source, Target, Uploader, artifacts};
 use crate::usage::{self, RESOURCE_USAGE, USAGE_JSON};
 use crate::{Env, Host, UtilityError};
+use futures::StreamExt;
 use markers::Markers;
 use prow_api::JobSpec;
 use prow_api::options::{
@@ -25,8 +26,15 @@ use report::{Verdict, verdict};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+
+/// Kubernetes brings a rotated Secret into a Pod within a minute or two.
+const SECRETS_AGAIN: Duration = Duration::from_secs(20);
+/// How often, and how long after one another, secrets are read that cannot be.
+const SECRETS_TRIES: u32 = 3;
+const SECRETS_PAUSE: Duration = Duration::from_secs(1);
 
 /// Options with their deprecated forms resolved.
 #[derive(Debug, PartialEq)]
@@ -42,10 +50,15 @@ struct Job {
 pub(crate) async fn main(env: &Env, host: &Host, journal: &Journal) -> Result<u8, UtilityError> {
     let job = resolve(env.required(SIDECAR_OPTIONS)?)?;
     let spec: JobSpec = env.required(JOB_SPEC)?;
-    let uploader = Uploader::new(&job.gcs, &spec, host)?;
+    let uploader = Uploader::new(&job.gcs, &spec, host)?.with_censoring(&job.censoring);
     let interrupts =
         listen().map_err(|e| UtilityError::Options(format!("cannot listen for signals: {e}")))?;
-    Ok(Sidecar { job, spec, uploader, host: host.clone(), journal: journal.clone() }.run(interrupts).await)
+    let secrets = Arc::new(Secrets::new(&job.censoring));
+    let sidecar = Sidecar { job, spec, uploader, host: host.clone(), journal: journal.clone(), secrets };
+    tokio::select! {
+        code = sidecar.run(interrupts) => Ok(code),
+        never = sidecar.watch_secrets() => match never {},
+    }
 }
 
 fn resolve(options: SidecarOptions) -> Result<Job, UtilityError> {
@@ -76,9 +89,12 @@ fn resolve(options: SidecarOptions) -> Result<Job, UtilityError> {
             return wrong("censoring_options and its deprecated members at top level exclude each other");
         }
         Some(censoring) => censoring,
-        None => {
-            CensoringOptions { secret_directories: options.secret_directories, ..CensoringOptions::default() }
-        }
+        None => CensoringOptions {
+            secret_directories: options.secret_directories,
+            censoring_concurrency: options.censoring_concurrency,
+            censoring_buffer_size: options.censoring_buffer_size,
+            ..CensoringOptions::default()
+        },
     };
     if options.write_memory_profile {
         tracing::warn!("write_memory_profile is set: this sidecar has no heap profile to write");
@@ -114,6 +130,7 @@ struct Sidecar {
     uploader: Uploader,
     host: Host,
     journal: Journal,
+    secrets: Arc<Secrets>,
 }
 
 impl Sidecar {
@@ -152,9 +169,8 @@ impl Sidecar {
     async fn upload(&self, verdict: &Verdict, codes: &[Result<i32, String>]) {
         let censoring = self.censoring().await;
         let mut missing = 0;
-        let mut first = self.uploader.pointers();
-        first.extend(self.artifacts(&censoring).await);
-        missing += self.uploader.upload(first).await;
+        missing += self.uploader.upload(self.uploader.pointers()).await;
+        missing += self.upload_artifacts(&censoring).await;
         missing += self.uploader.upload(self.logs(&censoring)).await;
         let usage = self.usage();
         missing += self.uploader.upload(self.usage_json(&usage)).await;
@@ -165,45 +181,56 @@ impl Sidecar {
         }
     }
 
-    /// Loads the secrets, afresh each time: they may have been rotated.
-    async fn censoring(&self) -> Result<Arc<Censor>, String> {
-        let options = self.job.censoring.clone();
-        let load = move || {
-            let secrets = censor::load(&options.secret_directories, &options.ini_filenames)?;
-            let minimum =
-                usize::try_from(options.minimum_secret_length.unwrap_or_default()).unwrap_or_default();
-            Censor::new(&secrets, minimum)
-        };
-        let loaded = tokio::task::spawn_blocking(load).await;
-        let censor = match loaded {
-            Ok(Ok(censor)) => Arc::new(censor),
-            Ok(Err(why)) => {
-                tracing::error!("censoring is not possible, logs and artifacts are withheld: {why}");
-                return Err(why);
+    /// Reads the secrets now and then: a value that was rotated away before the job ended may be in its log all the
+    /// same. A failure says nothing yet; the upload reads them again, and fails for good.
+    async fn watch_secrets(&self) -> std::convert::Infallible {
+        loop {
+            if let Err(why) = self.read_secrets().await {
+                tracing::debug!("the secrets are not readable at the moment: {why}");
             }
-            Err(error) => return Err(format!("loading the secrets broke down: {error}")),
-        };
+            self.host.sleep(SECRETS_AGAIN).await;
+        }
+    }
+
+    async fn read_secrets(&self) -> Result<(), String> {
+        let secrets = self.secrets.clone();
+        let read = tokio::task::spawn_blocking(move || secrets.read()).await;
+        read.unwrap_or_else(|error| Err(format!("reading them broke down: {error}")))
+    }
+
+    /// All secrets there are and were. Of those that are being rotated right now, the new ones may not be readable
+    /// for a moment.
+    async fn censoring(&self) -> Result<Arc<Censor>, String> {
+        let mut read = self.read_secrets().await;
+        for _ in 1..SECRETS_TRIES {
+            if read.is_err() {
+                self.host.sleep(SECRETS_PAUSE).await;
+                read = self.read_secrets().await;
+            }
+        }
+        if let Err(why) = &read {
+            if self.job.censoring.upload_uncensored_on_failure {
+                tracing::warn!("some secrets stay uncensored, as the options ask for: {why}");
+                read = Ok(());
+            } else {
+                tracing::error!("censoring is not possible, logs and artifacts are withheld: {why}");
+            }
+        }
+        let censor = Arc::new(read.and_then(|()| self.secrets.censor())?);
         self.journal.censor_with(censor.clone());
         Ok(censor)
     }
 
-    async fn artifacts(&self, censoring: &Result<Arc<Censor>, String>) -> Vec<Target> {
-        let items = self.job.gcs.items.clone();
+    async fn upload_artifacts(&self, censoring: &Result<Arc<Censor>, String>) -> usize {
         let censor = match censoring {
             Ok(censor) => Censoring::new(censor.clone(), &self.job.censoring),
-            Err(why) => return vec![self.placeholder(&format!("{ARTIFACTS_DIR}/withheld.txt"), why)],
+            Err(why) => {
+                let placeholder = self.placeholder(&format!("{ARTIFACTS_DIR}/withheld.txt"), why);
+                return self.uploader.upload(vec![placeholder]).await;
+            }
         };
-        let walk =
-            move || items.iter().flat_map(|item| artifacts(Path::new(item), &censor)).collect::<Vec<_>>();
-        match tokio::task::spawn_blocking(walk).await {
-            Ok(found) => {
-                found.into_iter().map(|(name, source)| self.uploader.target(&name, source)).collect()
-            }
-            Err(error) => {
-                tracing::error!("looking for artifacts broke down: {error}");
-                Vec::new()
-            }
-        }
+        let found = artifacts(self.job.gcs.items.clone(), censor);
+        self.uploader.upload_all(found.map(|(name, source)| self.uploader.target(&name, source))).await
     }
 
     fn logs(&self, censoring: &Result<Arc<Censor>, String>) -> Vec<Target> {

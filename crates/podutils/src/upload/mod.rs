@@ -6,25 +6,29 @@ mod naming;
 mod open;
 mod walk;
 
-pub(crate) use body::{Source, peek};
+pub(crate) use body::Source;
 pub(crate) use naming::{Naming, escape};
 pub(crate) use open::Beneath;
 pub(crate) use walk::{Censoring, artifacts};
 
-use crate::censor::Withheld;
+use crate::censor::{Withheld, placeholder};
 use crate::{Host, UtilityError};
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use prow_api::JobSpec;
-use prow_api::options::GcsUploadOptions;
+use prow_api::options::{CensoringOptions, GcsUploadOptions};
 use prow_job::paths::JobPaths;
 use prow_storage::{Attributes, Bucket, Opener, StorageError, StorageOptions};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const AT_ONCE: usize = 4;
 const ATTEMPTS: u64 = 4;
+/// After so many objects in a row that did not arrive though all attempts were made, storage is down: the rest of the
+/// group is not tried, so that a Pod with thousands of artifacts ends before the night does.
+const DOWN_AFTER: usize = 8;
 
 /// One object to be.
 #[derive(Clone)]
@@ -50,6 +54,17 @@ pub(crate) struct Uploader {
     base: String,
     pointers: Vec<Target>,
     host: Host,
+    at_once: usize,
+    lenient: bool,
+}
+
+/// What became of one object.
+enum Delivery {
+    Arrived,
+    /// It cannot be uploaded, whatever the state of storage.
+    Refused,
+    /// It did not arrive in all attempts.
+    Lost,
 }
 
 /// Why one object did not arrive.
@@ -83,6 +98,8 @@ impl Uploader {
                 base: String::new(),
                 pointers: Vec::new(),
                 host: host.clone(),
+                at_once: AT_ONCE,
+                lenient: false,
             });
         }
         let paths = JobPaths::new(spec, &options.gcs)?;
@@ -93,6 +110,7 @@ impl Uploader {
             let opener = Opener::new(StorageOptions {
                 gcs_credentials_file: file(&options.gcs_credentials_file),
                 s3_credentials_file: file(&options.s3_credentials_file),
+                retry: host.retry(),
                 ..StorageOptions::default()
             });
             Destination::Bucket(opener.open_str(&options.gcs.bucket)?)
@@ -110,7 +128,16 @@ impl Uploader {
         }));
         let sub_dir = options.sub_dir.trim_matches('/');
         let base = if sub_dir.is_empty() { paths.dir } else { format!("{}/{sub_dir}", paths.dir) };
-        Ok(Uploader { destination, naming, base, pointers, host: host.clone() })
+        let (at_once, lenient) = (AT_ONCE, false);
+        Ok(Uploader { destination, naming, base, pointers, host: host.clone(), at_once, lenient })
+    }
+
+    /// With the options of censoring that concern uploads. A file is censored while it goes up, so no more are
+    /// censored at once than `censoring_concurrency` says, nor than go up at once.
+    pub(crate) fn with_censoring(self, options: &CensoringOptions) -> Self {
+        let asked = options.censoring_concurrency.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
+        let at_once = asked.unwrap_or(AT_ONCE).min(AT_ONCE);
+        Uploader { at_once, lenient: options.upload_uncensored_on_failure, ..self }
     }
 
     /// An object in the run's own directory.
@@ -126,27 +153,63 @@ impl Uploader {
 
     /// Uploads a group and gives the number of objects that did not arrive. Each failure is logged.
     pub(crate) async fn upload(&self, targets: Vec<Target>) -> usize {
-        let failures = futures::stream::iter(targets)
-            .map(|target| async move { usize::from(!self.deliver(target).await) })
-            .buffer_unordered(AT_ONCE);
+        self.upload_all(futures::stream::iter(targets)).await
+    }
+
+    /// The same for targets that are still being found.
+    pub(crate) async fn upload_all(&self, targets: impl Stream<Item = Target>) -> usize {
+        let lost = AtomicUsize::new(0);
+        let failures = targets
+            .map(|target| {
+                let lost = &lost;
+                async move {
+                    if lost.load(Ordering::Relaxed) >= DOWN_AFTER {
+                        tracing::debug!(object = %target.name, "not tried: storage is down");
+                        return 1;
+                    }
+                    let delivery = self.deliver(target).await;
+                    match delivery {
+                        Delivery::Arrived => lost.store(0, Ordering::Relaxed),
+                        Delivery::Refused => {}
+                        Delivery::Lost => {
+                            if lost.fetch_add(1, Ordering::Relaxed) + 1 == DOWN_AFTER {
+                                tracing::error!(
+                                    "storage seems to be down: the rest of this group is not tried"
+                                );
+                            }
+                        }
+                    }
+                    usize::from(!matches!(delivery, Delivery::Arrived))
+                }
+            })
+            .buffer_unordered(self.at_once);
         failures.fold(0, |sum, failed| async move { sum + failed }).await
     }
 
-    async fn deliver(&self, target: Target) -> bool {
-        for attempt in 1..=ATTEMPTS {
+    async fn deliver(&self, mut target: Target) -> Delivery {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
             match self.put(&target).await {
                 Ok(()) => {
                     tracing::debug!(object = %target.name, "uploaded");
-                    return true;
+                    return Delivery::Arrived;
                 }
-                Err(Failure::Withheld(why)) => return self.replace(&target, &why).await,
+                Err(Failure::Withheld(why)) if self.lenient => {
+                    tracing::warn!(object = %target.name, "uploaded uncensored, as its options ask for: {why}");
+                    target.source = target.source.uncensored();
+                }
+                Err(Failure::Withheld(why)) => {
+                    tracing::warn!(object = %target.name, "withheld: {why}");
+                    target = in_its_place(&target.name, &why);
+                }
                 Err(Failure::Final(why)) => {
                     tracing::error!(object = %target.name, "not uploaded: {why}");
-                    return false;
+                    return Delivery::Refused;
                 }
-                Err(Failure::Passing(why)) if attempt == ATTEMPTS => {
+                Err(Failure::Passing(why)) if attempt >= ATTEMPTS => {
                     tracing::error!(object = %target.name, attempts = attempt, "not uploaded: {why}");
-                    return false;
+                    return Delivery::Lost;
                 }
                 Err(Failure::Passing(why)) => {
                     let pause = Duration::from_secs(attempt * attempt);
@@ -155,33 +218,6 @@ impl Uploader {
                 }
             }
         }
-        false
-    }
-
-    /// Puts the reason where the object would have been.
-    async fn replace(&self, target: &Target, why: &str) -> bool {
-        tracing::warn!(object = %target.name, "withheld: {why}");
-        let text = format!("Withheld, so that no secret leaves the Pod: {why}.\n");
-        // Readers look for logs under their own names; beside an artifact the reason has a name of its own.
-        let name = if target.name.ends_with(".txt") {
-            target.name.clone()
-        } else {
-            format!("{}.withheld.txt", target.name)
-        };
-        let placeholder = Target { name, source: Source::Bytes(Bytes::from(text)), link: None };
-        for attempt in 1..=ATTEMPTS {
-            match self.put(&placeholder).await {
-                Ok(()) => return true,
-                Err(Failure::Passing(_)) if attempt < ATTEMPTS => {
-                    self.host.sleep(Duration::from_secs(attempt * attempt)).await;
-                }
-                Err(Failure::Passing(why) | Failure::Final(why) | Failure::Withheld(why)) => {
-                    tracing::error!(object = %placeholder.name, "not uploaded: {why}");
-                    return false;
-                }
-            }
-        }
-        false
     }
 
     async fn put(&self, target: &Target) -> Result<(), Failure> {
@@ -213,6 +249,13 @@ impl Uploader {
     }
 }
 
+/// The reason why something is withheld, where it would have been. Readers look for logs under their own names; beside an
+/// artifact the reason has a name of its own.
+fn in_its_place(name: &str, why: &str) -> Target {
+    let name = if name.ends_with(".txt") { name.to_owned() } else { format!("{name}.withheld.txt") };
+    Target { name, source: Source::Bytes(Bytes::from(placeholder(why))), link: None }
+}
+
 /// The bytes as they are, under a temporary name until they are all there. Names and encodings stay what they
 /// were: nobody could tell that a file without its `.gz` is compressed.
 fn copy_out(source: &Source, path: &Path) -> io::Result<()> {
@@ -222,7 +265,7 @@ fn copy_out(source: &Source, path: &Path) -> io::Result<()> {
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
         .prefix(".prow-")
         .tempfile_in(parent)?;
-    io::copy(&mut source.reader()?, staged.as_file_mut())?;
+    source.open()?.copy_to(staged.as_file_mut())?;
     staged.persist(path).map_err(|e| e.error)?;
     Ok(())
 }
@@ -254,6 +297,11 @@ fn classify(error: &io::Error, text: String) -> Failure {
 }
 
 #[cfg(test)]
+mod changing_tests;
+#[cfg(test)]
+mod trouble_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::censor::Censor;
@@ -261,7 +309,7 @@ mod tests {
     use prow_api::{JobType, Secret};
     use std::sync::{Arc, Mutex};
 
-    fn spec() -> JobSpec {
+    pub(super) fn spec() -> JobSpec {
         JobSpec {
             job_type: Some(JobType::Periodic),
             job: "nightly".into(),
@@ -270,7 +318,7 @@ mod tests {
         }
     }
 
-    fn host() -> (Host, Arc<Mutex<Vec<u64>>>) {
+    pub(super) fn host() -> (Host, Arc<Mutex<Vec<u64>>>) {
         let slept = Arc::new(Mutex::new(Vec::new()));
         let log = slept.clone();
         let sleep = move |d: Duration| -> futures::future::BoxFuture<'static, ()> {
@@ -287,7 +335,7 @@ mod tests {
         options
     }
 
-    fn text(text: &str) -> Source {
+    pub(super) fn text(text: &str) -> Source {
         Source::Bytes(Bytes::from(text.to_owned()))
     }
 
@@ -331,16 +379,21 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let files = tempfile::tempdir().unwrap();
         std::fs::write(files.path().join("a.zip"), b"PK\x03\x04 hunter2").unwrap();
+        let behind = [b"#!/bin/sh\nPK\x03\x04 hunter2".as_slice(), b"PK\x05\x06", &[0; 18]].concat();
+        std::fs::write(files.path().join("behind"), behind).unwrap();
         let (host, _) = host();
         let uploader = Uploader::new(&options(dir.path()), &spec(), &host).unwrap();
         let censor = Arc::new(Censor::new(&[Secret::new("hunter2")], 0).unwrap());
         let root = Arc::new(Beneath::directory(files.path()).unwrap());
-        let source = Source::File { root, path: "a.zip".into(), censor: Some(censor) };
-        assert_eq!(uploader.upload(vec![uploader.target("artifacts/a.zip", source)]).await, 0);
-        let base = dir.path().join("logs/nightly/7/artifacts");
-        assert!(!base.join("a.zip").exists());
-        let why = std::fs::read_to_string(base.join("a.zip.withheld.txt")).unwrap();
-        assert!(why.contains("zip") && !why.contains("hunter2"), "{why}");
+        for name in ["a.zip", "behind"] {
+            let source = Source::File { root: root.clone(), path: name.into(), censor: Some(censor.clone()) };
+            let target = uploader.target(&format!("artifacts/{name}"), source);
+            assert_eq!(uploader.upload(vec![target]).await, 0);
+            let base = dir.path().join("logs/nightly/7/artifacts");
+            assert!(!base.join(name).exists());
+            let why = std::fs::read_to_string(base.join(format!("{name}.withheld.txt"))).unwrap();
+            assert!(why.contains("zip") && !why.contains("hunter2"), "{why}");
+        }
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 use prow_storage::media;
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::sync::Arc;
 
 /// The configured part of the rules. Cheap to clone.
@@ -65,15 +66,20 @@ impl Naming {
     }
 }
 
-/// A file's name as part of an object's name: `#` becomes `%23` as upstream has it; so do control characters,
-/// which no store takes.
-pub(crate) fn escape(name: &str) -> String {
+/// A file's name as part of an object's name: `#` becomes `%23` as upstream has it; so do control characters and what
+/// is not UTF-8, which no store takes.
+pub(crate) fn escape(name: &OsStr) -> String {
     let mut out = String::with_capacity(name.len());
-    for c in name.chars() {
-        if c == '#' || c.is_ascii_control() {
-            out.push_str(&format!("%{:02X}", u32::from(c)));
-        } else {
-            out.push(c);
+    for chunk in name.as_encoded_bytes().utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if c == '#' || c.is_ascii_control() {
+                out.push_str(&format!("%{:02X}", u32::from(c)));
+            } else {
+                out.push(c);
+            }
+        }
+        for byte in chunk.invalid() {
+            out.push_str(&format!("%{byte:02X}"));
         }
     }
     out
@@ -105,6 +111,8 @@ mod tests {
 
     #[test]
     fn odd_names_are_escaped() {
-        assert_eq!(escape("a#b\nc ü%"), "a%23b%0Ac ü%");
+        let odd: &OsStr = std::os::unix::ffi::OsStrExt::from_bytes("a#b\nc ü%".as_bytes());
+        assert_eq!(escape(odd), "a%23b%0Ac ü%");
+        assert_eq!(escape(std::os::unix::ffi::OsStrExt::from_bytes(b"a\xff/\x00\xc3")), "a%FF/%00%C3");
     }
 }

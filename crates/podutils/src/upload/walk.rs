@@ -2,10 +2,14 @@
 
 use super::{Beneath, Source, escape};
 use crate::censor::{Censor, matches};
+use futures::{Stream, StreamExt};
 use prow_api::options::CensoringOptions;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// Found before anyone asks for them.
+const AHEAD: usize = 64;
 
 /// Which files are censored, and with what.
 #[derive(Clone, Default)]
@@ -35,33 +39,44 @@ impl Censoring {
 }
 
 /// Name and source of every file of an item: a directory's files below the directory's own name, a file by its
-/// name. What is missing or is not a file is logged and left out.
-pub(crate) fn artifacts(item: &Path, censoring: &Censoring) -> Vec<(String, Source)> {
-    let mut found = Vec::new();
-    let name = escape(&file_name(item));
+/// name. What is missing or is not a file is logged and left out. They are found while others go up already: memory
+/// does not grow with their number.
+pub(crate) fn artifacts(items: Vec<String>, censoring: Censoring) -> impl Stream<Item = (String, Source)> {
+    let (sender, mut receiver) = tokio::sync::mpsc::channel(AHEAD);
+    let looking = tokio::task::spawn_blocking(move || {
+        for item in items {
+            // A receiver that is gone wants no more.
+            find(Path::new(&item), &censoring, &mut |found| drop(sender.blocking_send(found)));
+        }
+    });
+    let broken = futures::stream::once(looking).filter_map(|done| async {
+        if let Err(error) = done {
+            tracing::error!("looking for artifacts broke down: {error}");
+        }
+        None
+    });
+    futures::stream::poll_fn(move |context| receiver.poll_recv(context)).chain(broken)
+}
+
+fn find(item: &Path, censoring: &Censoring, found: &mut dyn FnMut((String, Source))) {
+    let name = escape(item.file_name().unwrap_or_default());
     let listed = std::fs::symlink_metadata(item).and_then(|meta| {
         if meta.is_dir() {
             let root = Arc::new(Beneath::directory(item)?);
-            walk(&root, &name, censoring, &mut found);
+            walk(&root, &name, censoring, found);
         } else {
             let (root, file) = Beneath::parent_of(item)?;
             let censor = censoring.of(&file.to_string_lossy());
-            found.push((name.clone(), Source::File { root: Arc::new(root), path: file, censor }));
+            found((name.clone(), Source::File { root: Arc::new(root), path: file, censor }));
         }
         Ok(())
     });
     if let Err(error) = listed {
         tracing::warn!(item = %item.display(), "this item is not uploaded: {error}");
     }
-    found
 }
 
-/// The last part of a path.
-fn file_name(path: &Path) -> String {
-    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
-}
-
-fn walk(root: &Arc<Beneath>, name: &str, censoring: &Censoring, found: &mut Vec<(String, Source)>) {
+fn walk(root: &Arc<Beneath>, name: &str, censoring: &Censoring, found: &mut dyn FnMut((String, Source))) {
     let mut pending = vec![PathBuf::new()];
     while let Some(directory) = pending.pop() {
         let entries = match read_sorted(&root.path().join(&directory)) {
@@ -93,8 +108,8 @@ fn walk(root: &Arc<Beneath>, name: &str, censoring: &Censoring, found: &mut Vec<
             };
             // Globs see the file that is read: a link must not lift the censoring of what it leads to.
             let censor = censoring.of(&path.to_string_lossy());
-            let object = format!("{name}/{}", escape(&relative.to_string_lossy()));
-            found.push((object, Source::File { root: root.clone(), path, censor }));
+            let object = format!("{name}/{}", escape(relative.as_os_str()));
+            found((object, Source::File { root: root.clone(), path, censor }));
         }
     }
 }
@@ -127,6 +142,12 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
+    fn all(item: &Path, censoring: &Censoring) -> Vec<(String, Source)> {
+        let mut all = Vec::new();
+        find(item, censoring, &mut |found| all.push(found));
+        all
+    }
+
     #[test]
     fn the_tree_is_found_and_nothing_outside_it() {
         let dir = tempfile::tempdir().unwrap();
@@ -144,16 +165,16 @@ mod tests {
         symlink("loop", root.join("loop")).unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(root.join("socket")).unwrap();
         let mut names: Vec<String> =
-            artifacts(&root, &Censoring::default()).into_iter().map(|(name, _)| name).collect();
+            all(&root, &Censoring::default()).into_iter().map(|(name, _)| name).collect();
         names.sort();
         assert_eq!(
             names,
             ["artifacts/a/b/c%231.txt", "artifacts/in", "artifacts/in-absolute", "artifacts/z.txt"]
         );
         let single: Vec<String> =
-            artifacts(&root.join("z.txt"), &Censoring::default()).into_iter().map(|(n, _)| n).collect();
+            all(&root.join("z.txt"), &Censoring::default()).into_iter().map(|(n, _)| n).collect();
         assert_eq!(single, ["z.txt"]);
-        assert!(artifacts(&dir.path().join("missing"), &Censoring::default()).is_empty());
+        assert!(all(&dir.path().join("missing"), &Censoring::default()).is_empty());
     }
 
     #[test]
@@ -172,7 +193,7 @@ mod tests {
         fs::create_dir_all(dir.path().join("logs")).unwrap();
         fs::write(dir.path().join("z.txt"), "x").unwrap();
         symlink("../z.txt", dir.path().join("logs/z.txt")).unwrap();
-        for (name, source) in artifacts(dir.path(), &censoring) {
+        for (name, source) in all(dir.path(), &censoring) {
             assert!(matches!(source, Source::File { censor: Some(_), .. }), "{name}");
         }
     }
