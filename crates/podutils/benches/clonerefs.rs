@@ -106,7 +106,7 @@ fn main() {
         commands.push(plain(&records[1], dir.path()));
         commits.push(records[1]["final_sha"].clone());
         if let Some(upstream) = &upstream {
-            let (took, records) = clonerefs(&[upstream.clone()], dir.path(), &refs);
+            let (took, records) = clonerefs(std::slice::from_ref(upstream), dir.path(), &refs);
             theirs.push(took);
             commits.push(records[1]["final_sha"].clone());
         }

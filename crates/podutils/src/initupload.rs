@@ -120,7 +120,7 @@ fn write_record(log: &mut String, record: &CloneRecord) -> std::fmt::Result {
         writeln!(log, "# FAILED")?;
     }
     if refs.org.is_empty() && refs.repo.is_empty() {
-        writeln!(log, "# Environment setup")?;
+        writeln!(log, "Environment setup")?;
     } else {
         write!(log, "# Cloning {} at {}", refs.org_repo(), refs.base_ref)?;
         match refs.base_sha.as_str() {
@@ -147,10 +147,8 @@ fn write_record(log: &mut String, record: &CloneRecord) -> std::fmt::Result {
             writeln!(log, "# Error: {}", command.error)?;
         }
     }
-    if !record.final_sha.is_empty() {
-        writeln!(log, "# Final SHA: {}", record.final_sha)?;
-    }
-    writeln!(log, "# Total runtime: {}\n", format_go_duration(record.duration))
+    writeln!(log, "# Final SHA: {}", record.final_sha)?;
+    writeln!(log, "# Total runtime: {}", format_go_duration(record.duration))
 }
 
 #[cfg(test)]
@@ -217,9 +215,9 @@ mod tests {
         ];
         assert_eq!(
             clone_log(&records),
-            "# Environment setup\n# Total runtime: 1.5s\n\n\
+            "Environment setup\n# Final SHA: \n# Total runtime: 1.5s\n\
              # FAILED\n# Cloning o/r at main(abc)\n# Checking out pulls:\n#\t5(def)\n#\t6\n\
-             $ PWD=/x git merge (runtime: 1ms)\nCONFLICT\n# Error: exit status 1\n# Total runtime: 0s\n\n"
+             $ PWD=/x git merge (runtime: 1ms)\nCONFLICT\n# Error: exit status 1\n# Final SHA: \n# Total runtime: 0s\n"
         );
     }
 }
