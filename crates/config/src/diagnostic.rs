@@ -134,7 +134,7 @@ impl fmt::Display for LoadErrors {
 }
 
 /// The candidate that `word` was probably meant to be: within two edits, or a third of its length.
-pub(crate) fn did_you_mean<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+pub fn did_you_mean<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let limit = (word.len() / 3).clamp(1, 3);
     candidates
         .into_iter()

@@ -1,7 +1,7 @@
 //! Jobs back in the form of the reference implementation's records: one `{kind, repo, job}` a job, under the keys
 //! of the configuration file, after defaulting. `cargo xtask golden` writes them and `prow config jobs` shows them.
 
-use crate::jobs::{Brancher, ChangeMatcher, JobBase, Jobs};
+use crate::jobs::{Brancher, ChangeMatcher, JobBase, Jobs, Periodic, Postsubmit, Presubmit};
 use crate::plugins::PluginConfig;
 use crate::prowconfig::{BranchRequirements, Policy, ProwConfig, TideQuery};
 use crate::snapshot::Snapshot;
@@ -71,49 +71,58 @@ fn filters(out: &mut Members, brancher: &Brancher, changes: &ChangeMatcher) {
     out.put("skip_if_only_changed", &changes.skip_if_only_changed);
 }
 
+/// A presubmit under the keys of the configuration file, after defaulting.
+pub fn presubmit(job: &Presubmit) -> Value {
+    let mut out = base(&job.base);
+    out.put_some("always_run", Some(&job.always_run));
+    out.put("optional", &job.optional);
+    out.put("trigger", &job.trigger);
+    out.put("rerun_command", &job.rerun_command);
+    out.put("run_before_merge", &job.run_before_merge);
+    filters(&mut out, &job.brancher, &job.changes);
+    out.put("context", &job.context);
+    out.put("skip_report", &job.skip_report);
+    out.put_some("jenkins_spec", job.jenkins_spec.as_ref());
+    Value::Object(out.0)
+}
+
+/// A postsubmit under the keys of the configuration file, after defaulting.
+pub fn postsubmit(job: &Postsubmit) -> Value {
+    let mut out = base(&job.base);
+    out.put_some("always_run", job.always_run.as_ref());
+    filters(&mut out, &job.brancher, &job.changes);
+    out.put("context", &job.context);
+    out.put("skip_report", &job.skip_report);
+    out.put_some("jenkins_spec", job.jenkins_spec.as_ref());
+    Value::Object(out.0)
+}
+
+/// A periodic under the keys of the configuration file, after defaulting.
+pub fn periodic(job: &Periodic) -> Value {
+    let mut out = base(&job.base);
+    out.put("interval", &job.interval);
+    out.put("minimum_interval", &job.minimum_interval);
+    out.put("cron", &job.cron);
+    out.put("tags", &job.tags);
+    if let Some(retry) = &job.retry {
+        let mut members = Members(Map::new());
+        members.put("run_all", &retry.run_all);
+        members.put("attempts", &retry.attempts);
+        members.put("interval", &retry.interval);
+        out.0.insert("retry".into(), Value::Object(members.0));
+    }
+    Value::Object(out.0)
+}
+
 /// A record for each job: presubmits and postsubmits by repository, then periodics.
 pub fn job_records(jobs: &Jobs) -> impl Iterator<Item = Value> + '_ {
     let presubmits = jobs.presubmits.iter().flat_map(|(repo, list)| {
-        list.iter().map(move |job| {
-            let mut out = base(&job.base);
-            out.put_some("always_run", Some(&job.always_run));
-            out.put("optional", &job.optional);
-            out.put("trigger", &job.trigger);
-            out.put("rerun_command", &job.rerun_command);
-            out.put("run_before_merge", &job.run_before_merge);
-            filters(&mut out, &job.brancher, &job.changes);
-            out.put("context", &job.context);
-            out.put("skip_report", &job.skip_report);
-            out.put_some("jenkins_spec", job.jenkins_spec.as_ref());
-            json!({"kind": "presubmit", "repo": repo, "job": out.0})
-        })
+        list.iter().map(move |job| json!({"kind": "presubmit", "repo": repo, "job": presubmit(job)}))
     });
     let postsubmits = jobs.postsubmits.iter().flat_map(|(repo, list)| {
-        list.iter().map(move |job| {
-            let mut out = base(&job.base);
-            out.put_some("always_run", job.always_run.as_ref());
-            filters(&mut out, &job.brancher, &job.changes);
-            out.put("context", &job.context);
-            out.put("skip_report", &job.skip_report);
-            out.put_some("jenkins_spec", job.jenkins_spec.as_ref());
-            json!({"kind": "postsubmit", "repo": repo, "job": out.0})
-        })
+        list.iter().map(move |job| json!({"kind": "postsubmit", "repo": repo, "job": postsubmit(job)}))
     });
-    let periodics = jobs.periodics.iter().map(|job| {
-        let mut out = base(&job.base);
-        out.put("interval", &job.interval);
-        out.put("minimum_interval", &job.minimum_interval);
-        out.put("cron", &job.cron);
-        out.put("tags", &job.tags);
-        if let Some(retry) = &job.retry {
-            let mut members = Members(Map::new());
-            members.put("run_all", &retry.run_all);
-            members.put("attempts", &retry.attempts);
-            members.put("interval", &retry.interval);
-            out.0.insert("retry".into(), Value::Object(members.0));
-        }
-        json!({"kind": "periodic", "job": out.0})
-    });
+    let periodics = jobs.periodics.iter().map(|job| json!({"kind": "periodic", "job": periodic(job)}));
     presubmits.chain(postsubmits).chain(periodics)
 }
 

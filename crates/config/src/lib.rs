@@ -43,7 +43,7 @@ pub mod yaml;
 
 pub use agent::{Agent, Handle};
 pub use cron::Schedule;
-pub use diagnostic::{Diagnostic, Kind, LoadErrors, Severity};
+pub use diagnostic::{Diagnostic, Kind, LoadErrors, Severity, did_you_mean};
 pub use diff::{JobChanges, JobId};
 pub use goregex::GoRegex;
 pub use gotemplate::{GoTemplate, TemplateError};
@@ -54,3 +54,5 @@ pub use podtemplate::PodTemplate;
 pub use prowconfig::ProwConfig;
 pub use snapshot::Snapshot;
 pub use templatedata::template_data;
+pub use validate::check_decoration;
+pub use walk::suffixed_files;

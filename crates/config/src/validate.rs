@@ -4,7 +4,7 @@ mod clashes;
 mod pod;
 
 pub(crate) use clashes::{check_periodics, check_postsubmits, check_presubmits};
-pub(crate) use pod::check_decoration;
+pub use pod::check_decoration;
 
 use crate::jobfile::JobKind;
 use crate::jobs::{Brancher, ChangeMatcher, JobBase, Periodic, Postsubmit, Presubmit};

@@ -90,8 +90,12 @@ fn is_yaml(path: &Path) -> bool {
     path.extension().is_some_and(|e| e == "yaml" || e == "yml")
 }
 
-/// Files below a directory whose path ends in a suffix, in walk order (§6.4, §7.5).
-pub(crate) fn suffixed_files(root: &Path, suffix: &str) -> Result<Vec<PathBuf>, std::io::Error> {
+/// Files below a directory whose path ends in a suffix, in walk order (§6.4, §7.5): files of supplemental
+/// configuration.
+///
+/// # Errors
+/// The directory, or one below it, cannot be listed.
+pub fn suffixed_files(root: &Path, suffix: &str) -> Result<Vec<PathBuf>, std::io::Error> {
     let mut out = Vec::new();
     for entry in sorted_entries(root)? {
         let name = entry.file_name();

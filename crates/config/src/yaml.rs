@@ -35,6 +35,37 @@ pub fn read<T: DeserializeOwned + Default>(
     }
 }
 
+/// Where a key path leads in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Line of the key, or of the list item, from 1.
+    pub line: u32,
+    /// Its column, from 1.
+    pub column: u32,
+    /// The path was there to its end; if not, this is the nearest key above it.
+    pub whole: bool,
+}
+
+/// The places of key paths such as `plugins["org/repo"]` or `tide.queries[0].labels` in a YAML text; none if it
+/// cannot be read.
+pub fn locate(text: &str, keys: &[&str]) -> Vec<Option<Place>> {
+    let document = Document::parse(text, &mut Findings::new(Default::default()));
+    let root = document.as_ref().and_then(Document::root);
+    let place = |key: &str| {
+        let found = root?.locate_key(key);
+        Some(Place { line: found.key.line(), column: found.key.column(), whole: found.whole })
+    };
+    keys.iter().map(|key| place(key)).collect()
+}
+
+/// The text of a file of the configuration as the loader reads it: UTF-8 or UTF-16, unpacked if it is gzipped.
+///
+/// # Errors
+/// Why it cannot be read, in a sentence with its path.
+pub fn read_text(path: &std::path::Path) -> Result<String, String> {
+    crate::load::read_text(path, true)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,6 +77,17 @@ mod tests {
         let (job, odd) = read::<ProwJob>("j.yaml", text.into()).unwrap();
         assert_eq!((job.spec.job.as_str(), job.status.build_id.as_str()), ("unit", "5"));
         assert!(odd.len() == 1 && odd[0].to_string().starts_with("j.yaml:2:"), "{odd:?}");
+    }
+
+    #[test]
+    fn keys_are_found_at_their_place_or_near_it() {
+        let text =
+            "plugins:\n  acme:\n    plugins: [a]\n  'acme/x': {}\ntide:\n  queries:\n  - labels: [x]\n";
+        let keys =
+            ["plugins[\"acme/x\"]", "plugins[\"acme\"].plugins", "tide.queries[0].labels", "tide.nothing"];
+        let at = |line, column, whole| Some(Place { line, column, whole });
+        assert_eq!(locate(text, &keys), [at(4, 3, true), at(3, 5, true), at(7, 5, true), at(5, 1, false)]);
+        assert_eq!(locate("a: [", &["a"]), [None]);
     }
 
     #[test]

@@ -93,7 +93,27 @@ struct InstallationToken {
     token: String,
 }
 
+#[derive(Deserialize)]
+struct AccountOf {
+    account: Account,
+}
+
+#[derive(Deserialize)]
+struct Account {
+    login: String,
+}
+
 impl Client {
+    /// Logins of the accounts where the App is installed. This client must speak as the App
+    /// ([`AppKey::token_source`]).
+    ///
+    /// # Errors
+    /// GitHub does not take its statement, or cannot be reached.
+    pub async fn list_app_installations(&self) -> Result<Vec<String>, Error> {
+        let list: Vec<AccountOf> = self.fetch_list(&path(["app", "installations"])?, &[]).await?;
+        Ok(list.into_iter().map(|installation| installation.account.login).collect())
+    }
+
     /// A token for reading one repository. This client must speak as the App ([`AppKey::token_source`]).
     ///
     /// The token can read this repository and nothing else. An App that was not granted the right to read content

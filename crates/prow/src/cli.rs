@@ -1,6 +1,6 @@
 //! Commands and flags.
 
-use crate::{component, demo, jobs, mkpj, mkpod, run, up, why};
+use crate::{checkconfig, component, demo, jobs, mkpj, mkpod, run, up, why};
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -26,6 +26,7 @@ enum Command {
     Why(Box<why::Args>),
     Mkpj(Box<mkpj::Args>),
     Mkpod(mkpod::Args),
+    Checkconfig(Box<checkconfig::Args>),
     Config(jobs::Args),
     #[command(flatten)]
     Component(component::Component),
@@ -56,9 +57,10 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             Command::Run(args) => run::main(*args).await,
             Command::Why(args) => why::main(*args).await.map(|()| ExitCode::SUCCESS),
             Command::Mkpj(args) => mkpj::main(*args).await,
+            Command::Checkconfig(args) => checkconfig::main(*args).await,
             Command::Mkpod(args) => mkpod::main(&args).map(|()| ExitCode::SUCCESS),
             Command::Component(component) => component::main(component).await,
-            Command::Config(args) => jobs::main(&args).map(|()| ExitCode::SUCCESS),
+            Command::Config(args) => jobs::main(args).await,
         }
     });
     // Blocking tasks that still read a file must not hold up the end.

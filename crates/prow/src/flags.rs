@@ -42,7 +42,7 @@ impl ConfigArgs {
         Ok(load(&LoadOptions { plugin_config: plugin_config.map(Path::to_owned), ..self.options()? })?)
     }
 
-    /// As the loader takes it.
+    /// What to load, without plugins.yaml.
     pub fn options(&self) -> anyhow::Result<LoadOptions> {
         let Some(config_path) = self.config_path.clone() else { bail!("give --config-path") };
         Ok(LoadOptions {
@@ -110,16 +110,34 @@ impl GithubArgs {
         Ok(Some(ThrottleOptions { hourly_tokens, burst }))
     }
 
+    /// Whether calls are made with a token.
+    pub fn has_token(&self) -> bool {
+        self.github_token_path.is_some()
+    }
+
+    /// The same for questions that "not found" is a good answer to.
+    pub fn expecting_404(&self) -> GithubArgs {
+        GithubArgs { max_404_retries: 0, ..self.clone() }
+    }
+
     /// A client; nothing is sent yet.
     pub fn client(&self) -> anyhow::Result<Client> {
-        let token = match &self.github_token_path {
+        self.client_with(self.token()?)
+    }
+
+    fn token(&self) -> anyhow::Result<TokenSource> {
+        Ok(match &self.github_token_path {
             None => TokenSource::None,
             Some(path) => {
                 // Read now, so that a wrong path is said at once.
                 SecretFile::open("GitHub token", path)?;
                 TokenSource::File(path.clone())
             }
-        };
+        })
+    }
+
+    /// A client that shows this token; nothing is sent yet.
+    pub fn client_with(&self, token: TokenSource) -> anyhow::Result<Client> {
         let options = ClientOptions {
             endpoint: self.github_endpoint.clone(),
             host: self.github_host.clone(),

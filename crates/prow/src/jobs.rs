@@ -1,9 +1,11 @@
 //! `prow config jobs`: every job fully defaulted, as JSON lines.
 
+use crate::configdiff;
 use crate::describe;
 use crate::flags::{self, ConfigArgs};
 use clap::{Args as ClapArgs, Subcommand};
 use std::fmt::Write;
+use std::process::ExitCode;
 
 /// Commands about the configuration.
 #[derive(Debug, ClapArgs)]
@@ -37,14 +39,16 @@ Then begin each file of jobs with:\n  # yaml-language-server: $schema=prow-jobs.
 is and changes nothing: what has no default is commented out."
     )]
     Docs(describe::Args),
+    Diff(Box<configdiff::Args>),
 }
 
 /// Prints what was asked for.
-pub fn main(args: &Args) -> anyhow::Result<()> {
-    let config = match &args.command {
+pub async fn main(args: Args) -> anyhow::Result<ExitCode> {
+    let config = match args.command {
         Command::Jobs(config) => config,
-        Command::Schema(args) => return describe::schema(args),
-        Command::Docs(args) => return describe::docs(args),
+        Command::Schema(args) => return describe::schema(&args).map(|()| ExitCode::SUCCESS),
+        Command::Docs(args) => return describe::docs(&args).map(|()| ExitCode::SUCCESS),
+        Command::Diff(args) => return configdiff::main(*args).await,
     };
     let snapshot = config.load(None)?;
     let mut out = String::new();
@@ -52,5 +56,6 @@ pub fn main(args: &Args) -> anyhow::Result<()> {
         // Writing to a String cannot fail.
         let _ = writeln!(out, "{record}");
     }
-    flags::print(&out)
+    flags::print(&out)?;
+    Ok(ExitCode::SUCCESS)
 }

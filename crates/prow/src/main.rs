@@ -1,7 +1,9 @@
 //! The executable: every component and tool as a subcommand, or by the name it is called under.
 
+mod checkconfig;
 mod cli;
 mod component;
+mod configdiff;
 mod datadir;
 mod demo;
 mod describe;
@@ -24,6 +26,9 @@ use std::process::ExitCode;
 /// job's volume) as upstream's binaries do.
 const CALLED_AS: [&str; 5] = ["entrypoint", "clonerefs", "initupload", "sidecar", "gcsupload"];
 
+/// Tools that are called by their own name as well: subcommands that go on as such.
+const TOOLS: [&str; 3] = ["checkconfig", "mkpj", "mkpod"];
+
 fn main() -> ExitCode {
     let mut args = std::env::args_os();
     let program = args.next().unwrap_or_default();
@@ -37,7 +42,7 @@ fn main() -> ExitCode {
         // These become namespaces and PID 1 of a Pod: they must stay single-threaded, so no runtime is started.
         Some(first) if first == "pod-supervisor" => prow_kubelet::supervisor::main(rest.into_iter().skip(1)),
         Some(first) if first == "pod-sandbox" => prow_kubelet::sandbox::main(rest.into_iter().skip(1)),
-        _ if component::NAMES.contains(&name.as_str()) => {
+        _ if component::NAMES.contains(&name.as_str()) || TOOLS.contains(&name.as_str()) => {
             cli::main([program, name.into()].into_iter().chain(cli::go_style(rest)))
         }
         _ => cli::main(std::iter::once(program).chain(cli::go_style(rest))),

@@ -89,6 +89,17 @@ impl<'a> Document<'a> {
     }
 }
 
+/// Where a key path leads.
+#[derive(Clone, Copy)]
+pub(crate) struct Located<'t, 'a> {
+    /// The last key (or the list item) that was found.
+    pub key: Cursor<'t, 'a>,
+    /// Its value.
+    pub value: Cursor<'t, 'a>,
+    /// The path was there to its end.
+    pub whole: bool,
+}
+
 /// An entry of a map.
 pub(crate) struct Entry<'t, 'a> {
     pub key: Cow<'t, str>,
@@ -104,6 +115,11 @@ impl<'t, 'a> Cursor<'t, 'a> {
     /// Line, from 1.
     pub(crate) fn line(self) -> u32 {
         self.tape.nodes[self.node as usize].line
+    }
+
+    /// Column, from 1.
+    pub(crate) fn column(self) -> u32 {
+        self.tape.nodes[self.node as usize].column
     }
 
     /// Keys from the top of the document.
@@ -180,30 +196,37 @@ impl<'t, 'a> Cursor<'t, 'a> {
     /// The node at a key path such as `plank.max_concurrency` or `slack_reporter_configs["o"][0]`, or the nearest
     /// above it that exists.
     pub(crate) fn locate(self, path: &str) -> Cursor<'t, 'a> {
-        let mut at = self;
+        self.locate_key(path).value
+    }
+
+    /// As [`Cursor::locate`], with the place of the key that leads there.
+    pub(crate) fn locate_key(self, path: &str) -> Located<'t, 'a> {
+        let mut at = Located { key: self, value: self, whole: false };
         let mut rest = path;
         let mut ignored = Findings::new(Arc::default());
+        let by_key = |at: Cursor<'t, 'a>, key: &str| at.get(key).map(|e| (e.key_at, e.value));
         loop {
             let next = if let Some(bracket) = rest.strip_prefix("[\"") {
                 let Some((key, tail)) = bracket.split_once("\"]") else { return at };
                 rest = tail;
-                at.get(key).map(|e| e.value)
+                by_key(at.value, key)
             } else if let Some(bracket) = rest.strip_prefix('[') {
                 let Some((index, tail)) = bracket.split_once(']') else { return at };
                 rest = tail;
-                index.parse::<usize>().ok().and_then(|i| at.items(&mut ignored).get(i).copied())
+                let item = |i: usize| at.value.items(&mut ignored).get(i).copied();
+                index.parse::<usize>().ok().and_then(item).map(|item| (item, item))
             } else {
                 let key = rest.strip_prefix('.').unwrap_or(rest);
                 let end = key.find(['.', '[']).unwrap_or(key.len());
                 let (key, tail) = key.split_at(end);
                 if key.is_empty() {
-                    return at;
+                    return Located { whole: true, ..at };
                 }
                 rest = tail;
-                at.get(key).map(|e| e.value)
+                by_key(at.value, key)
             };
             match next {
-                Some(next) => at = next,
+                Some((key, value)) => at = Located { key, value, whole: false },
                 None => return at,
             }
         }

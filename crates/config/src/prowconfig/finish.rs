@@ -42,7 +42,10 @@ impl Errors<'_> {
 }
 
 /// Go's `url.Parse` takes nearly everything: only what it refuses is refused.
-fn check_url(value: &str) -> Result<(), String> {
+///
+/// # Errors
+/// Why it is no URL.
+pub fn check_url(value: &str) -> Result<(), String> {
     if value.bytes().any(|b| b < 0x20 || b == 0x7f) {
         return Err("it has control characters".into());
     }

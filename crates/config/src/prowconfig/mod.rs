@@ -16,6 +16,7 @@ mod tidequery;
 
 pub use branch_protection::*;
 pub use deck::*;
+pub use finish::check_url;
 pub(crate) use lookup::by_repo;
 pub use lookup::{decoration_matches, gerrit_aware_candidates};
 pub use plank::*;

@@ -132,8 +132,11 @@ pub(super) fn check_commands(spec: &PodTemplate) -> Check {
     Ok(())
 }
 
-/// A resolved decoration config (§1.6).
-pub(crate) fn check_decoration(config: &DecorationConfig) -> Check {
+/// Whether a resolved decoration config has what decoration needs (§1.6).
+///
+/// # Errors
+/// What is missing or wrong.
+pub fn check_decoration(config: &DecorationConfig) -> Check {
     let Some(images) = &config.utility_images else {
         return Err("utility_images is missing; set it here or in plank's decoration defaults".into());
     };

@@ -286,7 +286,8 @@ impl PluginArgs {
         self
     }
 
-    fn add_to(&self, options: &mut prow_config::LoadOptions) {
+    /// Adds plugins.yaml to what is loaded.
+    pub fn add_to(&self, options: &mut prow_config::LoadOptions) {
         options.plugin_config =
             self.plugin_config.clone().or_else(|| self.default.map(|p| Path::new(p).to_owned()));
         options.supplemental_plugin_config_dirs = self.supplemental_plugin_config_dir.clone();

@@ -1,7 +1,7 @@
 //! Components as processes of their own, as they run on Kubernetes: `prow hook`, `prow plank`, …, with Prow's flags
 //! (prow-runtime §1, §2, §6, §10–§12). Each is the same code that `prow up` runs in one process.
 
-mod common;
+pub mod common;
 mod crier;
 mod deck;
 mod health;

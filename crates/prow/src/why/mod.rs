@@ -9,7 +9,7 @@
 mod case;
 mod decide;
 mod facts;
-mod place;
+pub mod place;
 mod show;
 
 use crate::flags::{self, ConfigArgs, GithubArgs};
