@@ -272,7 +272,7 @@ pub(crate) fn read(root: Cursor<'_, '_>, pool: &Pool, findings: &mut Findings) -
 }
 
 /// Top-level keys of `.prow.yaml` (§8). Periodics have no place there.
-const IN_REPO_KEYS: [&str; 4] = ["presets", "presubmits", "postsubmits", "prow_ignored"];
+pub(crate) const IN_REPO_KEYS: [&str; 4] = ["presets", "presubmits", "postsubmits", "prow_ignored"];
 
 /// Reads a file of a repository's own jobs: lists without repository keys, kept here under an empty one.
 pub(crate) fn read_in_repo(root: Cursor<'_, '_>, pool: &Pool, findings: &mut Findings) -> JobFile {

@@ -112,6 +112,45 @@ fn lookups_answer_by_repository() {
     assert!(snapshot.presubmits_for("acme/rocket").is_empty());
 }
 
+#[test]
+fn what_larger_installations_write_is_answered_for() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let snapshot = load(&options(&root.join("other-installations"))).unwrap();
+    let names = |repo: &str| -> Vec<String> {
+        snapshot.presubmits_for(repo).iter().map(|j| j.base.name.clone()).collect()
+    };
+    assert_eq!(names("https://review.example/a"), ["with-scheme", "without-scheme"]);
+    assert_eq!(names("review.example/a"), ["without-scheme"]);
+    let prow = &snapshot.prow;
+    let trigger = &prow.pubsub_triggers[0];
+    assert_eq!((trigger.project.as_str(), trigger.max_outstanding_messages), ("project", 10));
+    assert_eq!((trigger.topics.len(), trigger.allowed_clusters.join(",")), (2, "*".to_owned()));
+    assert!(prow.pubsub_subscriptions.is_empty() && prow.tide.target_urls.contains_key("*"));
+    let decoration = prow.default_decoration("private/thing", "arm").unwrap();
+    assert_eq!(decoration.gcs_configuration.unwrap().bucket, "s3://secret");
+    assert_eq!(decoration.utility_images.unwrap().sidecar, "s-arm");
+    let auth: Vec<&str> = prow.deck.default_rerun_auth_configs.iter().map(|e| e.repo.as_str()).collect();
+    assert_eq!(auth, ["*", "acme/rocket"], "the last that matches wins");
+    assert!(
+        prow.in_repo_config_enabled("https://review.example/a") && !prow.in_repo_config_enabled("else/r")
+    );
+    assert!(
+        !prow.in_repo_config_allows_cluster("default", "acme/rocket"),
+        "an empty list for * is respected"
+    );
+    let plugins = &snapshot.plugins;
+    assert_eq!(plugins.enabled("acme", "old"), Vec::<&str>::new());
+    assert_eq!(plugins.enabled("acme", "rocket").last(), Some(&"bugzilla"));
+    let bug = plugins.bugzilla.options_for("acme", "other", "main");
+    assert_eq!(bug.target_release.as_deref(), Some("4.2"), "a number is written as Go writes it");
+    assert!(bug.dependent_bug_statuses.is_none() && bug.dependent_bug_states.is_some());
+    let external: Vec<&str> =
+        plugins.external_plugins_for("acme", "rocket", "push").iter().map(|p| p.endpoint.as_str()).collect();
+    assert_eq!(external, ["http://cherrypick:80"]);
+    let images = &plugins.config_updater.maps["images/*.yaml"];
+    assert_eq!(images.clusters.len(), 2);
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
     #[test]

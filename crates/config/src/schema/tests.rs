@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::goyaml::{Document, Findings};
-use crate::jobfile::JOB_KEYS;
+use crate::jobfile::{IN_REPO_KEYS, JOB_KEYS};
 use crate::plugins;
 use crate::prowconfig;
 use crate::{LoadOptions, load};
@@ -106,6 +106,9 @@ fn the_schema_has_the_keys_that_the_decoder_reads_and_no_others() {
     let keys: BTreeSet<&str> =
         of_jobs["properties"].as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(keys, JOB_KEYS.into_iter().collect());
+    let in_repo = schema(Kind::ProwYaml);
+    let own: BTreeSet<&str> = in_repo["properties"].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(own, IN_REPO_KEYS.into_iter().collect());
     let Shape::Struct(_, job) = shape::<RawJob>() else { panic!("a job is a struct") };
     for (name, kind) in [
         ("Presubmit", JobKind::Presubmit),
