@@ -1,8 +1,10 @@
 //! Chores of this repository. `cargo xtask golden` writes what we make of a configuration, one gzipped file of JSON
 //! lines per kind of record, to be compared with what the reference implementation makes of it. `cargo xtask static`
-//! builds and checks what goes into images.
+//! builds and checks what goes into images. `cargo xtask kubernetes-test` holds the embedded API server against a real
+//! one.
 
 mod image;
+mod kubernetes;
 mod records;
 mod tide;
 
@@ -59,22 +61,35 @@ enum Chore {
         #[arg(long, value_name = "NAME")]
         only: Option<String>,
     },
+    /// Run the API conformance suite against the embedded server and against a real kube-apiserver with etcd, which are
+    /// built with Go and kept in the user's cache
+    KubernetesTest {
+        /// Only cases with this in their name
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        only: String,
+        /// Build the real programs, print where they are, and run nothing
+        #[arg(long)]
+        build_only: bool,
+    },
 }
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().chore {
-        Chore::Golden { config_path, job_config_path, plugin_config, like, out } => {
-            golden(config_path, job_config_path, plugin_config, like.as_deref(), &out)
-        }
+    let (name, done) = match Cli::parse().chore {
+        Chore::Golden { config_path, job_config_path, plugin_config, like, out } => (
+            "golden",
+            golden(config_path, job_config_path, plugin_config, like.as_deref(), &out).map(|()| true),
+        ),
         Chore::Static { target, only } => {
             let target = target.unwrap_or_else(|| format!("{}-unknown-linux-musl", std::env::consts::ARCH));
-            image::run(&target, only.as_deref())
+            ("static", image::run(&target, only.as_deref()).map(|()| true))
         }
+        Chore::KubernetesTest { only, build_only } => ("kubernetes-test", kubernetes::test(&only, build_only)),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("xtask: {error}");
+            eprintln!("xtask {name}: {error}");
             ExitCode::FAILURE
         }
     }

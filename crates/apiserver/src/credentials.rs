@@ -1,4 +1,5 @@
-//! Who may use the socket: a token, the certificate under which the server is known, and the kubeconfig with both.
+//! Who may use the socket: a token to work with and one to look with, the certificate under which the server is known,
+//! and a kubeconfig for each token.
 //!
 //! kubectl sends a token over TLS only, so the socket speaks TLS even on loopback. The certificate is its own
 //! issuer; the kubeconfig carries it, and nothing else trusts it. All files may be read by their owner only.
@@ -18,46 +19,88 @@ use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::Error;
+use crate::{Access, Error};
 
 const TOKEN_FILE: &str = "apiserver.token";
+const VIEW_TOKEN_FILE: &str = "apiserver.view-token";
 const IDENTITY_FILE: &str = "apiserver.pem";
 const KUBECONFIG_FILE: &str = "kubeconfig";
-/// The names under which the server can be reached: loopback only.
+const VIEW_KUBECONFIG_FILE: &str = "kubeconfig.view";
+/// What the file with the certificate begins with: the names beside loopback that it is for.
+const NAMES_LINE: &str = "# for: ";
+/// The names under which every server can be reached: loopback only.
 const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 /// What the socket needs and its clients have to know. Kept in a directory, so that kubeconfigs outlive a restart.
 #[derive(Debug, Clone)]
 pub struct Credentials {
     token: Secret,
+    view_token: Secret,
+    /// Names beside loopback that the certificate is for.
+    names: Vec<String>,
     /// Certificate and private key, PEM.
     identity: Secret,
 }
 
 impl Credentials {
-    /// The credentials kept in `dir`, made at first use.
+    /// The credentials kept in `dir`, made at first use: for clients on this machine.
     pub fn load_or_create(dir: &Path) -> Result<Credentials, Error> {
+        Credentials::load_or_create_for(dir, &[])
+    }
+
+    /// [`Credentials::load_or_create`] for clients that reach the server under other names or addresses, too. If the
+    /// certificate that is kept is for others than these, a new one is made; kubeconfigs have to be copied again then.
+    pub fn load_or_create_for(dir: &Path, names: &[String]) -> Result<Credentials, Error> {
         fs::create_dir_all(dir).map_err(|source| Error::File {
             what: "make",
             path: dir.to_owned(),
             source,
         })?;
         let token = load_or_create(&dir.join(TOKEN_FILE), |_| Ok(new_token()))?;
-        let identity = load_or_create(&dir.join(IDENTITY_FILE), new_identity)?;
-        let credentials = Credentials { token, identity };
+        let view_token = load_or_create(&dir.join(VIEW_TOKEN_FILE), |_| Ok(new_token()))?;
+        let path = dir.join(IDENTITY_FILE);
+        let mut identity = load_or_create(&path, |path| new_identity(path, names))?;
+        if names_of(identity.expose_str().unwrap_or_default()) != names {
+            let made = new_identity(&path, names)?;
+            write_private(&path, made.as_bytes())?;
+            identity = Secret::new(made.trim_end());
+        }
+        let credentials = Credentials { token, view_token, names: names.to_vec(), identity };
         credentials.tls().map_err(|why| Error::Identity { path: dir.join(IDENTITY_FILE), why })?;
         Ok(credentials)
     }
 
-    /// The bearer token.
+    /// The bearer token to work with.
     pub fn token(&self) -> &Secret {
         &self.token
     }
 
+    /// The bearer token of those who may do this much.
+    pub fn token_for(&self, access: Access) -> &Secret {
+        match access {
+            Access::Everything => &self.token,
+            Access::ReadOnly => &self.view_token,
+        }
+    }
+
+    /// The certificate is for more than this machine's own clients.
+    pub(crate) fn are_for_others(&self) -> bool {
+        !self.names.is_empty()
+    }
+
     /// A kubeconfig for kubectl, with the one context `prow`. It contains the token.
     pub fn kubeconfig(&self, addr: SocketAddr) -> String {
+        self.kubeconfig_for(Access::Everything, addr)
+    }
+
+    /// The kubeconfig of those who may do this much. One that listens everywhere is reached by its first name.
+    pub fn kubeconfig_for(&self, access: Access, addr: SocketAddr) -> String {
+        let addr = match self.names.first() {
+            Some(name) if addr.ip().is_unspecified() => format!("{name}:{}", addr.port()),
+            _ => addr.to_string(),
+        };
         // A JSON string is a YAML string too, whatever is in it.
-        let token = serde_json::Value::from(self.token.expose_str().unwrap_or_default());
+        let token = serde_json::Value::from(self.token_for(access).expose_str().unwrap_or_default());
         let authority = STANDARD.encode(certificate_part(self.identity.expose_str().unwrap_or_default()));
         format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: prow\nclusters:\n- name: prow\n  cluster:\n    server: \
@@ -66,10 +109,13 @@ impl Credentials {
         )
     }
 
-    /// Writes the kubeconfig into `dir`, readable by its owner only; gives its path.
+    /// Writes the kubeconfig into `dir`, readable by its owner only; gives its path. The one for viewers lies beside it
+    /// as `kubeconfig.view`: Prow takes every context of a kubeconfig for a cluster, so they are not one file.
     pub fn write_kubeconfig(&self, dir: &Path, addr: SocketAddr) -> Result<PathBuf, Error> {
         let path = dir.join(KUBECONFIG_FILE);
         write_private(&path, self.kubeconfig(addr).as_bytes())?;
+        let view = self.kubeconfig_for(Access::ReadOnly, addr);
+        write_private(&dir.join(VIEW_KUBECONFIG_FILE), view.as_bytes())?;
         Ok(path)
     }
 
@@ -92,8 +138,16 @@ impl Credentials {
 
 /// The certificate of a PEM text that has the key behind it.
 fn certificate_part(pem: &str) -> &str {
+    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
     const END: &str = "-----END CERTIFICATE-----\n";
-    pem.find(END).map_or("", |at| &pem[..at + END.len()])
+    let begin = pem.find(BEGIN).unwrap_or(0);
+    pem.find(END).and_then(|end| pem.get(begin..end + END.len())).unwrap_or("")
+}
+
+/// The names beside loopback that an identity is for.
+fn names_of(pem: &str) -> Vec<String> {
+    let line = pem.lines().next().and_then(|l| l.strip_prefix(NAMES_LINE)).unwrap_or("");
+    line.split(' ').filter(|n| !n.is_empty()).map(str::to_owned).collect()
 }
 
 fn new_token() -> String {
@@ -101,14 +155,17 @@ fn new_token() -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-fn new_identity(path: &Path) -> Result<String, Error> {
+fn new_identity(path: &Path, names: &[String]) -> Result<String, Error> {
     let make = || -> Result<String, rcgen::Error> {
         let key = rcgen::KeyPair::generate()?;
-        let mut params = rcgen::CertificateParams::new(NAMES.map(str::to_owned).to_vec())?;
+        let all: Vec<String> = NAMES.iter().map(|n| (*n).to_owned()).chain(names.iter().cloned()).collect();
+        let mut params = rcgen::CertificateParams::new(all)?;
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(rcgen::DnType::CommonName, "prow embedded API server");
         let certificate = params.self_signed(&key)?;
-        Ok(format!("{}{}", certificate.pem().replace("\r\n", "\n"), key.serialize_pem()))
+        let header =
+            if names.is_empty() { String::new() } else { format!("{NAMES_LINE}{}\n", names.join(" ")) };
+        Ok(format!("{header}{}{}", certificate.pem().replace("\r\n", "\n"), key.serialize_pem()))
     };
     make().map_err(|e| Error::Identity { path: path.to_owned(), why: e.to_string() })
 }
@@ -163,6 +220,22 @@ mod tests {
         assert!(text.contains(first.token().expose_str().unwrap()));
         assert!(!certificate_part(first.identity.expose_str().unwrap()).contains("PRIVATE"));
         assert!(!format!("{first:?}").contains(first.token().expose_str().unwrap()));
+    }
+
+    #[test]
+    fn a_certificate_for_other_names_replaces_the_one_for_loopback() {
+        let dir = tempfile::tempdir().unwrap();
+        let local = Credentials::load_or_create(dir.path()).unwrap();
+        let names = vec!["ci.example.com".to_owned(), "192.0.2.7".to_owned()];
+        let wide = Credentials::load_or_create_for(dir.path(), &names).unwrap();
+        assert!(wide.identity != local.identity && wide.token == local.token);
+        assert!(wide.are_for_others() && !local.are_for_others());
+        let again = Credentials::load_or_create_for(dir.path(), &names).unwrap();
+        assert!(again.identity == wide.identity);
+        let text = wide.kubeconfig_for(Access::ReadOnly, "0.0.0.0:7".parse().unwrap());
+        assert!(text.contains("server: https://ci.example.com:7\n"), "{text}");
+        assert!(text.contains(wide.token_for(Access::ReadOnly).expose_str().unwrap()));
+        assert!(!text.contains(wide.token().expose_str().unwrap()));
     }
 
     #[test]

@@ -21,12 +21,14 @@
 //! CRDs other than ProwJob. A page that continues a list shows the present (see `list`); an object that leaves a
 //! selection is sent with its old labels but otherwise its new state; an old field value is not restored.
 
+mod access;
 mod credentials;
 mod discovery;
 mod expiry;
 mod handlers;
 mod list;
 mod logs;
+mod managed;
 mod names;
 mod object;
 mod openapi;
@@ -35,6 +37,7 @@ mod protobuf;
 mod request;
 mod resources;
 mod rules;
+mod schema;
 mod selector;
 mod serve;
 mod status;
@@ -52,14 +55,18 @@ use parking_lot::RwLock;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+pub use access::Access;
 pub use credentials::Credentials;
 pub use logs::{LogError, LogOptions, PodLogs};
+pub use schema::document::prowjob_crd;
 pub use store::{FILE_NAME, StoreError};
 
+use managed::Manager;
 use resources::{Resource, find};
 use status::ApiError;
 use store::Store;
 use store::tx::Tx;
+use write::Author;
 
 /// Where the server's time comes from.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -130,7 +137,10 @@ pub enum Error {
         why: String,
     },
     /// The socket is open to others than this machine.
-    #[error("refusing to serve the Kubernetes API on {0}, which is not a loopback address")]
+    #[error(
+        "refusing to serve the Kubernetes API on {0}, which is not a loopback address, with a certificate for \
+         loopback only; say under which names clients reach it"
+    )]
     NotLoopback(std::net::SocketAddr),
     /// The socket does not work.
     #[error("the API server's socket does not work: {0}")]
@@ -185,6 +195,11 @@ impl ApiServer {
         handlers::router(self.clone(), CancellationToken::new())
     }
 
+    /// [`ApiServer::router`] for one who may do no more than `access` says.
+    pub fn router_for(&self, access: Access) -> axum::Router {
+        self.router().layer(axum::Extension(access))
+    }
+
     /// Says where the logs of pods come from. Until then `pods/NAME/log` answers 503.
     pub fn set_pod_logs(&self, logs: Arc<dyn PodLogs>) {
         *self.inner.logs.write() = Some(logs);
@@ -200,8 +215,9 @@ impl ApiServer {
             .map_err(|e| Error::Write { what: format!("make the namespace {name:?}"), why: e.to_string() })
     }
 
-    /// Serves the API over TLS on a loopback socket to those who send `Authorization: Bearer TOKEN`, until
-    /// `shutdown`. Ends open watches then and waits a moment for requests under way.
+    /// Serves the API over TLS to those who send `Authorization: Bearer TOKEN`, until `shutdown`. Ends open watches
+    /// then and waits a moment for requests under way. A socket that is not loopback's needs
+    /// [`Credentials::load_or_create_for`] the names under which it is reached.
     pub async fn serve(
         &self,
         listener: tokio::net::TcpListener,
@@ -225,7 +241,8 @@ fn ensure(tx: &mut Tx<'_>, name: &str, now: Timestamp) -> Result<(), ApiError> {
         return Ok(());
     }
     let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-    write::create(tx, namespaces(), "", body, &new_uid(), now).map(|_| ())
+    let manager = Manager { name: env!("CARGO_PKG_NAME").to_owned(), subresource: String::new() };
+    write::create(tx, namespaces(), "", body, &Author { manager, uid: new_uid(), now, strict: false }).map(|_| ())
 }
 
 fn new_uid() -> String {

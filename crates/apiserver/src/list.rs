@@ -1,11 +1,12 @@
 //! Lists: a snapshot, streamed object by object, so that memory does not grow with what is listed.
 //!
-//! A page that continues another one reads the present, not the past, and carries the resourceVersion of the first
-//! page: a client that watches from there sees every later change, some of them a second time. A continuation whose
-//! first page is older than the history is answered with 410, as by Kubernetes.
+//! A page that continues another one reads the same snapshot, which the store keeps for it, and carries its
+//! resourceVersion. A continuation whose snapshot is gone (it is older than the history, too many others came since, or
+//! the server was started again) is answered with 410, as by Kubernetes: the client lists again.
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -167,7 +168,7 @@ pub enum Flow {
 
 /// The objects of a scope in a snapshot, step by step.
 pub struct Scan {
-    snapshot: Snapshot,
+    snapshot: Arc<Snapshot>,
     /// Which objects.
     pub scope: Scope,
     /// Everything up to this key has been looked at.
@@ -176,7 +177,7 @@ pub struct Scan {
 
 impl Scan {
     /// A scan that begins behind the key `after`, if one is given.
-    pub fn new(snapshot: Snapshot, scope: Scope, after: Option<String>) -> Scan {
+    pub fn new(snapshot: Arc<Snapshot>, scope: Scope, after: Option<String>) -> Scan {
         Scan { snapshot, scope, after }
     }
 
@@ -264,10 +265,11 @@ pub fn stream(
 
 /// Answers a list request.
 pub fn list(store: &Store, scope: Scope, query: &Query, now: Timestamp) -> Result<Response, ApiError> {
-    let snapshot = store.snapshot().map_err(ApiError::internal)?;
     let limit = query.number("limit")?.filter(|l| *l > 0);
-    let (version, after) = start(&snapshot, &scope, query)?;
+    let (snapshot, after) = start(store, &scope, query)?;
+    let version = snapshot.version;
     let mut page = Page {
+        store: store.clone(),
         scan: Scan::new(snapshot, scope, after),
         version,
         limit,
@@ -282,8 +284,9 @@ pub fn list(store: &Store, scope: Scope, query: &Query, now: Timestamp) -> Resul
     Ok(response)
 }
 
-/// The resourceVersion to report and the key to start after.
-fn start(snapshot: &Snapshot, scope: &Scope, query: &Query) -> Result<(u64, Option<String>), ApiError> {
+/// The snapshot to read and the key to start after.
+fn start(store: &Store, scope: &Scope, query: &Query) -> Result<(Arc<Snapshot>, Option<String>), ApiError> {
+    let snapshot = store.snapshot().map_err(ApiError::internal)?;
     let token = query.get("continue");
     if !token.is_empty() {
         let read =
@@ -291,10 +294,8 @@ fn start(snapshot: &Snapshot, scope: &Scope, query: &Query) -> Result<(u64, Opti
         let at = read
             .filter(|c| c.k.starts_with(&scope.prefix()))
             .ok_or_else(|| ApiError::bad_request("continue key is not valid for this list"))?;
-        if at.v < snapshot.oldest {
-            return Err(ApiError::expired(at.v, snapshot.oldest));
-        }
-        return Ok((at.v, Some(at.k)));
+        let first = store.pinned(at.v).ok_or_else(|| ApiError::expired(at.v, snapshot.version))?;
+        return Ok((first, Some(at.k)));
     }
     let asked = query.version()?;
     match (query.get("resourceVersionMatch"), asked) {
@@ -308,7 +309,7 @@ fn start(snapshot: &Snapshot, scope: &Scope, query: &Query) -> Result<(u64, Opti
             // Old states are not kept, only what changed since.
             Err(ApiError::expired(asked, snapshot.version))
         }
-        ("" | "NotOlderThan", _) | ("Exact", Some(_)) => Ok((snapshot.version, None)),
+        ("" | "NotOlderThan", _) | ("Exact", Some(_)) => Ok((Arc::new(snapshot), None)),
         (other, _) => Err(ApiError::bad_request(format!(
             "resourceVersionMatch: {other:?} is not allowed with resourceVersion {:?}",
             query.get("resourceVersion")
@@ -318,6 +319,7 @@ fn start(snapshot: &Snapshot, scope: &Scope, query: &Query) -> Result<(u64, Opti
 
 /// A list in the making.
 struct Page {
+    store: Store,
     scan: Scan,
     version: u64,
     limit: Option<u64>,
@@ -358,6 +360,12 @@ impl Page {
         if !more {
             let mut meta = json!({"resourceVersion": self.version.to_string()});
             if full {
+                self.store.pin(self.scan.snapshot.clone());
+                let scope = &self.scan.scope;
+                if scope.selector == Selector::default() {
+                    let left = self.scan.snapshot.count(&scope.prefix(), &self.last)?;
+                    meta["remainingItemCount"] = json!(left);
+                }
                 let token =
                     serde_json::to_vec(&Continue { v: self.version, k: std::mem::take(&mut self.last) });
                 meta["continue"] = Value::from(URL_SAFE_NO_PAD.encode(token.map_err(unreadable)?));

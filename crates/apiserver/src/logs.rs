@@ -71,7 +71,8 @@ pub fn options(pod: &Value, query: &Query, now: Timestamp) -> Result<LogOptions,
                 .map_err(|_| ApiError::bad_request(format!("sinceTime: {at:?} is not an RFC 3339 time")))?,
         ),
         (Some(_), _) => {
-            return Err(ApiError::bad_request("at most one of sinceTime or sinceSeconds may be specified"));
+            let why = "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified";
+            return Err(ApiError::invalid_options("PodLogOptions", "sinceSeconds", why));
         }
     };
     let limit_bytes = query.number("limitBytes")?;
@@ -186,7 +187,6 @@ mod tests {
         for (pod, query) in [
             (&two, ""),
             (&one, "container=z"),
-            (&one, "sinceSeconds=1&sinceTime=2026-11-22T06:00:00Z"),
             (&one, "sinceTime=yesterday"),
             (&one, "tailLines=-1"),
             (&one, "limitBytes=0"),
@@ -194,5 +194,7 @@ mod tests {
         ] {
             assert_eq!(options(pod, &q(query), now).unwrap_err().code, 400, "{query}");
         }
+        let both = q("sinceSeconds=1&sinceTime=2026-11-22T06:00:00Z");
+        assert_eq!(options(&one, &both, now).unwrap_err().code, 422);
     }
 }

@@ -1,10 +1,10 @@
-//! OpenAPI v3, as small as kubectl lets it be: it asks which kinds take `fieldValidation` before it sends an object.
-//!
-//! There are no schemas in it. `kubectl explain` has nothing to show; validation is the server's.
+//! OpenAPI v3, as far as kubectl reads it: which kinds take `fieldValidation`, how lists are merged, and what
+//! `kubectl explain` shows. The types come from the tables in `schema`.
 
 use serde_json::{Value, json};
 
 use crate::resources::{RESOURCES, Resource};
+use crate::schema::document::components;
 
 /// The answer to a path below `/openapi/v3`.
 pub fn answer(path: &str) -> Option<Value> {
@@ -28,6 +28,10 @@ fn group_path(r: &Resource) -> String {
     if r.group.is_empty() { format!("api/{}", r.version) } else { format!("apis/{}/{}", r.group, r.version) }
 }
 
+fn gvk(r: &Resource) -> Value {
+    json!({"group": r.group, "kind": r.kind, "version": r.version})
+}
+
 fn document(kinds: &[&Resource]) -> Value {
     let mut paths = json!({});
     for r in kinds {
@@ -42,14 +46,15 @@ fn document(kinds: &[&Resource]) -> Value {
             "parameters": parameters,
             "responses": {"200": {"description": "OK"}},
             "x-kubernetes-action": "patch",
-            "x-kubernetes-group-version-kind": {"group": r.group, "kind": r.kind, "version": r.version},
+            "x-kubernetes-group-version-kind": gvk(r),
         }});
     }
+    let types: Vec<(&str, Value)> = kinds.iter().map(|r| (r.kind, gvk(r))).collect();
     json!({
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": "v1.32.0"},
         "paths": paths,
-        "components": {"schemas": {}},
+        "components": {"schemas": components(&types)},
     })
 }
 

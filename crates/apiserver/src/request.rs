@@ -121,7 +121,7 @@ impl Query {
         match self.get("dryRun") {
             "" => Ok(false),
             "All" => Ok(true),
-            other => Err(ApiError::bad_request(format!("dryRun: {other:?} is not supported, only \"All\""))),
+            other => Err(unsupported_dry_run(other)),
         }
     }
 
@@ -140,6 +140,11 @@ impl Query {
     pub fn selector(&self, resource: &Resource) -> Result<Selector, ApiError> {
         Selector::parse(resource, self.get("labelSelector"), self.get("fieldSelector"))
     }
+}
+
+fn unsupported_dry_run(asked: &str) -> ApiError {
+    let why = format!("Unsupported value: {asked:?}: supported values: \"All\"");
+    ApiError::invalid_options("CreateOptions.meta.k8s.io", "dryRun", &why)
 }
 
 /// How the client wants objects to look.

@@ -1,4 +1,4 @@
-//! The socket: the router behind TLS and a bearer token, over HTTP/1.1 and HTTP/2.
+//! The socket: the router behind TLS and bearer tokens, over HTTP/1.1 and HTTP/2.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,13 +11,12 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use prow_api::secret::Secret;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::status::ApiError;
-use crate::{ApiServer, Credentials, Error, handlers};
+use crate::{Access, ApiServer, Credentials, Error, handlers};
 
 /// How long requests under way may take to end at shutdown.
 const LAST_REQUESTS: Duration = Duration::from_secs(5);
@@ -34,14 +33,13 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
     let at = listener.local_addr().map_err(Error::Socket)?;
-    if !at.ip().is_loopback() {
+    if !at.ip().is_loopback() && !credentials.are_for_others() {
         return Err(Error::NotLoopback(at));
     }
     let tls = credentials.tls().map_err(|why| Error::Identity { path: "in memory".into(), why })?;
     let tls = TlsAcceptor::from(Arc::new(tls));
-    let token = credentials.token().clone();
-    let router =
-        handlers::router(server, shutdown.clone()).layer(middleware::from_fn_with_state(token, authenticate));
+    let router = handlers::router(server, shutdown.clone())
+        .layer(middleware::from_fn_with_state(credentials, authenticate));
     let service = TowerToHyperService::new(router);
     let graceful = GracefulShutdown::new();
     loop {
@@ -86,7 +84,7 @@ pub async fn serve(
     Ok(())
 }
 
-async fn authenticate(State(token): State<Secret>, request: Request, next: Next) -> Response {
+async fn authenticate(State(known): State<Credentials>, mut request: Request, next: Next) -> Response {
     // Health is for anybody, as on a real API server: it tells nothing but that the process lives.
     if matches!(request.uri().path(), "/healthz" | "/livez" | "/readyz") {
         return next.run(request).await;
@@ -97,10 +95,15 @@ async fn authenticate(State(token): State<Secret>, request: Request, next: Next)
         .and_then(|v| v.as_bytes().split_at_checked(7))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "))
         .map(|(_, token)| token);
-    if sent.is_some_and(|sent| equal(sent, token.expose())) {
-        next.run(request).await
-    } else {
-        ApiError::unauthorized().into_response()
+    let access = sent.and_then(|sent| {
+        [Access::Everything, Access::ReadOnly].into_iter().find(|a| equal(sent, known.token_for(*a).expose()))
+    });
+    match access {
+        Some(access) => {
+            request.extensions_mut().insert(access);
+            next.run(request).await
+        }
+        None => ApiError::unauthorized().into_response(),
     }
 }
 

@@ -98,6 +98,15 @@ fn shown(value: &Value) -> String {
     text
 }
 
+/// One field that an apply would take from its owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    /// The owner, as messages show it.
+    pub by: String,
+    /// Path of the field.
+    pub field: String,
+}
+
 /// A refusal or failure of one request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ApiError {
@@ -163,6 +172,47 @@ impl ApiError {
         )
     }
 
+    /// 409 for an apply that would change what others own.
+    pub fn apply_conflicts(resource: &Resource, name: &str, conflicts: &[Conflict]) -> ApiError {
+        let mut by_owner: Vec<(&str, Vec<&str>)> = Vec::new();
+        for c in conflicts {
+            match by_owner.iter_mut().find(|(by, _)| *by == c.by) {
+                Some((_, fields)) => fields.push(&c.field),
+                None => by_owner.push((&c.by, vec![&c.field])),
+            }
+        }
+        let told: Vec<String> = by_owner
+            .iter()
+            .map(|(by, fields)| match fields.as_slice() {
+                [one] => format!("conflict with {by}: {one}"),
+                many => format!("conflicts with {by}:\n- {}", many.join("\n- ")),
+            })
+            .collect();
+        let s = if conflicts.len() == 1 { "" } else { "s" };
+        let message = format!("Apply failed with {} conflict{s}: {}", conflicts.len(), told.join("\n"));
+        let mut e = ApiError::new(409, "Conflict", message).about(resource, name);
+        let causes: Vec<Value> = conflicts
+            .iter()
+            .map(|c| {
+                json!({"reason": "FieldManagerConflict", "message": format!("conflict with {}", c.by), "field": c.field})
+            })
+            .collect();
+        if let Some(details) = &mut e.details {
+            details["causes"] = Value::Array(causes);
+        }
+        e
+    }
+
+    /// 422: an option of a request has a value that it cannot have, or does not fit the others. `options` is the kind
+    /// that Kubernetes calls them: `PatchOptions`, `ListOptions`.
+    pub fn invalid_options(options: &str, field: &str, why: &str) -> ApiError {
+        let mut e = ApiError::new(422, "Invalid", format!("{options} \"\" is invalid: {field}: {why}"));
+        let kind = options.split('.').next().unwrap_or(options);
+        let causes = json!([{"reason": "FieldValueInvalid", "message": why, "field": field}]);
+        e.details = Some(json!({"group": "meta.k8s.io", "kind": kind, "causes": causes}));
+        e
+    }
+
     /// 422: the object breaks the rules of its kind.
     pub fn invalid(resource: &Resource, name: &str, causes: &[Cause]) -> ApiError {
         let kind = if resource.group.is_empty() {
@@ -192,8 +242,12 @@ impl ApiError {
 
     /// 403.
     pub fn forbidden(resource: &Resource, name: &str, why: &str) -> ApiError {
-        ApiError::new(403, "Forbidden", format!("{} \"{name}\" is forbidden: {why}", resource.qualified()))
-            .about(resource, name)
+        let what = if name.is_empty() {
+            resource.qualified()
+        } else {
+            format!("{} \"{name}\"", resource.qualified())
+        };
+        ApiError::new(403, "Forbidden", format!("{what} is forbidden: {why}")).about(resource, name)
     }
 
     /// 401.

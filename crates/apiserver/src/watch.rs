@@ -5,6 +5,7 @@
 //! is told 410 and has to list again.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -65,9 +66,8 @@ pub fn start(
     let initial_asked = query.flag("sendInitialEvents")?;
     let matching = query.get("resourceVersionMatch");
     if (initial_asked && matching != "NotOlderThan") || (!initial_asked && !matching.is_empty()) {
-        return Err(ApiError::bad_request(
-            "resourceVersionMatch has to be NotOlderThan with sendInitialEvents=true, and absent otherwise",
-        ));
+        let why = "Forbidden: has to be NotOlderThan with sendInitialEvents=true, and absent otherwise";
+        return Err(ApiError::invalid_options("ListOptions.meta.k8s.io", "resourceVersionMatch", why));
     }
     let head = store.head();
     let snapshot = store.snapshot().map_err(ApiError::internal)?;
@@ -119,7 +119,7 @@ pub fn start(
 impl Watch {
     /// Sends the present state as ADDED events, at the client's pace.
     fn present(&self, snapshot: Snapshot) -> mpsc::Receiver<Result<Bytes, io::Error>> {
-        let mut scan = Scan::new(snapshot, self.scope.clone(), None);
+        let mut scan = Scan::new(Arc::new(snapshot), self.scope.clone(), None);
         let now = (self.clock)();
         list::stream(move |out| {
             scan.step(|scope, _, object| {
@@ -196,7 +196,7 @@ impl Watch {
         (self.bookmarks && self.initial.is_none()).then(|| Ok(self.bookmark(false)))
     }
 
-    fn lines(&self, events: &[std::sync::Arc<Event>]) -> Result<Bytes, StoreError> {
+    fn lines(&self, events: &[Arc<Event>]) -> Result<Bytes, StoreError> {
         let mut out = Vec::new();
         let now = (self.clock)();
         for event in events {

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use rand::Rng;
 use serde_json::{Value, json};
 
+use crate::managed::{self, Manager};
 use crate::object;
 use crate::patch::Patch;
 use crate::resources::{RESOURCES, Resource, find};
@@ -52,14 +53,56 @@ pub struct DeleteOptions {
     pub version: Option<String>,
 }
 
+/// Who writes when, and the uid that a new object gets.
+#[derive(Debug, Clone)]
+pub struct Author {
+    /// Owner of the fields that are written.
+    pub manager: Manager,
+    /// For an object that is created.
+    pub uid: String,
+    /// The time.
+    pub now: Timestamp,
+    /// Unknown members are refused instead of pruned (`fieldValidation=Strict`).
+    pub strict: bool,
+}
+
+impl Author {
+    /// Refuses what was pruned, if it is to be.
+    fn allow_pruned(&self, resource: &Resource, pruned: &[String]) -> Result<(), ApiError> {
+        if !self.strict || pruned.is_empty() {
+            return Ok(());
+        }
+        let unknown: Vec<String> = pruned.iter().map(|p| format!("unknown field \"{p}\"")).collect();
+        Err(ApiError::bad_request(format!(
+            "{kind} in version {version:?} cannot be handled as a {kind}: strict decoding error: {}",
+            unknown.join(", "),
+            kind = resource.kind,
+            version = resource.version,
+        )))
+    }
+}
+
 /// Creates an object whose body has been checked to be of the kind.
 pub fn create(
     tx: &mut Tx<'_>,
     resource: &Resource,
     namespace: &str,
+    body: Value,
+    author: &Author,
+) -> Result<Written, ApiError> {
+    create_owned(tx, resource, namespace, body, author, |new| {
+        managed::track(resource, None, new, &author.manager, author.now);
+    })
+}
+
+/// [`create`], with a say in who owns the fields.
+fn create_owned(
+    tx: &mut Tx<'_>,
+    resource: &Resource,
+    namespace: &str,
     mut body: Value,
-    uid: &str,
-    now: Timestamp,
+    author: &Author,
+    own: impl FnOnce(&mut Value),
 ) -> Result<Written, ApiError> {
     if resource.namespaced {
         match object::namespace(&body) {
@@ -93,18 +136,22 @@ pub fn create(
         }
     }
     let tries = if generated { NAME_TRIES } else { 1 };
+    if generated {
+        object::set_meta(&mut body, "name", Value::from(generate_name(&base)));
+    }
+    // What cannot be is refused as such, whether its name is taken or not.
+    let (mut accepted, pruned) = rules::create(resource, body, &author.uid, author.now)?;
+    author.allow_pruned(resource, &pruned)?;
     for last in (0..tries).rev() {
-        if generated {
-            object::set_meta(&mut body, "name", Value::from(generate_name(&base)));
-        }
-        if tx.get(resource, namespace, object::name(&body))?.is_none() {
+        if tx.get(resource, namespace, object::name(&accepted))?.is_none() {
             break;
         }
         if last == 0 {
-            return Err(ApiError::already_exists(resource, object::name(&body)));
+            return Err(ApiError::already_exists(resource, object::name(&accepted)));
         }
+        object::set_meta(&mut accepted, "name", Value::from(generate_name(&base)));
     }
-    let (accepted, pruned) = rules::create(resource, body, uid, now)?;
+    own(&mut accepted);
     Ok(Written { object: tx.put(resource, None, accepted)?, pruned, created: true })
 }
 
@@ -129,6 +176,8 @@ pub enum Change {
     Replace(Value),
     /// A PATCH.
     Patch(Patch),
+    /// A server-side apply of a configuration, by force or not.
+    Apply(Value, bool),
 }
 
 /// Replaces or patches an object.
@@ -138,23 +187,44 @@ pub fn update(
     (namespace, name): (&str, &str),
     part: Part,
     change: Change,
-    uid: &str,
-    now: Timestamp,
+    author: &Author,
 ) -> Result<Written, ApiError> {
-    let is_patch = matches!(change, Change::Patch(_));
-    let Some(old) = tx.get(resource, namespace, name)? else {
+    let is_patch = !matches!(change, Change::Replace(_));
+    let old = tx.get(resource, namespace, name)?;
+    let Some(old) = old else {
         return match change {
             Change::Replace(body) if resource.create_on_update && part == Part::Main => {
-                create(tx, resource, namespace, body, uid, now)
+                create(tx, resource, namespace, body, author)
+            }
+            Change::Apply(config, force) if part == Part::Main => {
+                apply_new(tx, resource, (namespace, name), config, force, author)
             }
             _ => Err(ApiError::not_found(resource, name)),
         };
     };
+    let mut applied = None;
     let mut new = match change {
         Change::Replace(body) => body,
         Change::Patch(patch) => patch.apply(old.clone())?,
+        Change::Apply(mut config, force) => {
+            rules::expect_kind(resource, &mut config)?;
+            check_identity(resource, &old, &mut config)?;
+            let sent = object::meta_str(&config, "resourceVersion");
+            if !sent.is_empty() && sent != object::meta_str(&old, "resourceVersion") {
+                return Err(ApiError::modified(resource, name));
+            }
+            object::set_meta(&mut config, "resourceVersion", Value::Null);
+            let done = managed::apply(resource, Some(&old), &config, &author.manager, force)?;
+            let object = done.object.clone();
+            applied = Some(done);
+            object
+        }
     };
     rules::expect_kind(resource, &mut new)?;
+    if is_patch && !object::meta_str(&new, "uid").is_empty() && new["metadata"]["uid"] != old["metadata"]["uid"] {
+        let cause = Cause::invalid("metadata.uid", &new["metadata"]["uid"], "field is immutable");
+        return Err(ApiError::invalid(resource, name, &[cause]));
+    }
     check_identity(resource, &old, &mut new)?;
     let version = object::meta_str(&new, "resourceVersion");
     if version.is_empty() {
@@ -166,7 +236,12 @@ pub fn update(
     } else if version != object::meta_str(&old, "resourceVersion") {
         return Err(ApiError::modified(resource, name));
     }
-    let (new, pruned) = rules::update(resource, &old, new, part)?;
+    let (mut new, pruned) = rules::update(resource, &old, new, part)?;
+    author.allow_pruned(resource, &pruned)?;
+    match applied {
+        Some(applied) => applied.finish(resource, Some(&old), &mut new, author.now),
+        None => managed::track(resource, Some(&old), &mut new, &author.manager, author.now),
+    }
     let removed = object::is_deleting(&new)
         && object::finalizers(&new).is_empty()
         && new["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0;
@@ -179,6 +254,35 @@ pub fn update(
         tx.put(resource, Some(&old), new)?
     };
     Ok(Written { object, pruned, created: false })
+}
+
+/// An apply of what is not there makes it.
+fn apply_new(
+    tx: &mut Tx<'_>,
+    resource: &Resource,
+    (namespace, name): (&str, &str),
+    mut config: Value,
+    force: bool,
+    author: &Author,
+) -> Result<Written, ApiError> {
+    rules::expect_kind(resource, &mut config)?;
+    match object::name(&config) {
+        "" => object::set_meta(&mut config, "name", Value::from(name)),
+        found if found == name => {}
+        found => {
+            return Err(ApiError::bad_request(format!(
+                "the name of the object ({found}) does not match the name on the URL ({name})"
+            )));
+        }
+    }
+    if !object::meta_str(&config, "uid").is_empty() {
+        let why = "uid mismatch: the provided object specified uid, and no existing object was found";
+        return Err(ApiError::conflict(resource, name, why));
+    }
+    let applied = managed::apply(resource, None, &config, &author.manager, force)?;
+    create_owned(tx, resource, namespace, config, author, |new| {
+        applied.finish(resource, None, new, author.now);
+    })
 }
 
 /// Name, namespace and uid of an update have to be those of the object.
@@ -212,7 +316,7 @@ pub fn bind(
     tx: &mut Tx<'_>,
     (namespace, name): (&str, &str),
     binding: &Value,
-    now: Timestamp,
+    author: &Author,
 ) -> Result<(), ApiError> {
     let pods = find("", "v1", "pods").expect("the table of resources has pods");
     let node = binding["target"]["name"].as_str().unwrap_or("");
@@ -248,11 +352,12 @@ pub fn bind(
     let mut new = old.clone();
     new["spec"]["nodeName"] = Value::from(node);
     let scheduled = json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null,
-                           "lastTransitionTime": object::time(now)});
+                           "lastTransitionTime": object::time(author.now)});
     let mut conditions = new["status"]["conditions"].as_array().cloned().unwrap_or_default();
     conditions.retain(|c| c["type"] != "PodScheduled");
     conditions.push(scheduled);
     new["status"]["conditions"] = Value::Array(conditions);
+    managed::track(pods, Some(&old), &mut new, &author.manager, author.now);
     tx.put(pods, Some(&old), new)?;
     Ok(())
 }

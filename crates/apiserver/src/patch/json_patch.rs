@@ -27,7 +27,7 @@ pub enum Operation {
         /// Where.
         path: String,
     },
-    /// Replaces what must be there.
+    /// Replaces what is there.
     Replace {
         /// Where.
         path: String,
@@ -79,8 +79,14 @@ pub fn apply(object: &mut Value, operations: &[Operation]) -> Result<(), ApiErro
             Operation::Remove { path } => {
                 remove(object, path)?;
             }
+            // Unlike the RFC, the library that Kubernetes uses takes the replacement of an absent member for an add.
             Operation::Replace { path, value } => {
-                *object.pointer_mut(path).ok_or_else(|| missing("replace", path))? = value.clone();
+                let into_object = split(path).and_then(|(p, _)| object.pointer(p)).is_some_and(Value::is_object);
+                match object.pointer_mut(path) {
+                    Some(found) => *found = value.clone(),
+                    None if into_object => add(object, path, value.clone())?,
+                    None => return Err(missing("replace", path)),
+                }
             }
             Operation::Move { from, path } => {
                 if path.starts_with(&format!("{from}/")) {
@@ -227,6 +233,7 @@ mod tests {
                 json!({"a/b":1}),
             ),
             (json!({}), json!([{"op":"test","path":"/x","value":null}]), json!({})),
+            (json!({}), json!([{"op":"replace","path":"/x","value":1}]), json!({"x": 1})),
         ] {
             assert_eq!(run(object, patch.clone()).unwrap(), expected, "{patch}");
         }
@@ -244,7 +251,7 @@ mod tests {
         for (object, patch, code) in [
             (json!({"a":1}), json!([{"op":"test","path":"/a","value":2}]), 422),
             (json!({"a":1}), json!([{"op":"remove","path":"/b"}]), 422),
-            (json!({"a":1}), json!([{"op":"replace","path":"/b","value":1}]), 422),
+            (json!({"a":1}), json!([{"op":"replace","path":"/b/c","value":1}]), 422),
             (json!({"a":1}), json!([{"op":"add","path":"/b/c","value":1}]), 422),
             (json!({"a":[1]}), json!([{"op":"add","path":"/a/2","value":1}]), 422),
             (json!({"a":[1]}), json!([{"op":"add","path":"/a/01","value":1}]), 422),

@@ -17,6 +17,8 @@ pub enum Patch {
     Json(Vec<json_patch::Operation>),
     /// `application/strategic-merge-patch+json`
     Strategic(Value),
+    /// `application/apply-patch+yaml`: the configuration. It is laid over the object by `managed`.
+    Apply(Value),
 }
 
 impl Patch {
@@ -24,9 +26,10 @@ impl Patch {
     pub fn parse(resource: &Resource, content_type: &str, body: &[u8]) -> Result<Patch, ApiError> {
         let essence = content_type.split(';').next().unwrap_or("").trim();
         let accepted = if resource.strategic_merge {
-            "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json"
+            "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, \
+             application/apply-patch+yaml"
         } else {
-            "application/json-patch+json, application/merge-patch+json"
+            "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"
         };
         let object = |body: &[u8]| -> Result<Value, ApiError> {
             match serde_json::from_slice::<Value>(body) {
@@ -41,10 +44,13 @@ impl Patch {
             "application/strategic-merge-patch+json" if resource.strategic_merge => {
                 Ok(Patch::Strategic(object(body)?))
             }
-            "application/apply-patch+yaml" | "application/apply-patch+cbor" => {
-                Err(ApiError::unsupported_media_type(format!(
-                    "server-side apply is not supported by this server; the accepted patch types are: {accepted}"
-                )))
+            "application/apply-patch+yaml" => {
+                // JSON is YAML, but by far the quicker to read and what clients send.
+                let config = serde_json::from_slice(body).or_else(|_| yaml(body))?;
+                if !Value::is_object(&config) {
+                    return Err(ApiError::bad_request("the configuration to apply is not an object"));
+                }
+                Ok(Patch::Apply(config))
             }
             other => Err(ApiError::unsupported_media_type(format!(
                 "the body of the request was in an unknown format ({other:?}) - accepted media types include: \
@@ -68,8 +74,17 @@ impl Patch {
                 strategic::merge(&mut object, patch)?;
                 Ok(object)
             }
+            Patch::Apply(config) => {
+                merge(&mut object, config);
+                Ok(object)
+            }
         }
     }
+}
+
+fn yaml(body: &[u8]) -> Result<Value, ApiError> {
+    let text = std::str::from_utf8(body).map_err(|e| ApiError::bad_request(format!("error decoding YAML: {e}")))?;
+    serde_saphyr::from_str(text).map_err(|e| ApiError::bad_request(format!("error decoding YAML: {e}")))
 }
 
 /// RFC 7396.
@@ -126,7 +141,11 @@ mod tests {
         assert_eq!(code(prowjobs, "application/merge-patch+json; charset=utf-8"), 200);
         assert_eq!(code(prowjobs, "application/strategic-merge-patch+json"), 415);
         assert_eq!(code(pods, "application/strategic-merge-patch+json"), 200);
-        assert_eq!(code(pods, "application/apply-patch+yaml"), 415);
+        assert_eq!(code(pods, "application/apply-patch+yaml"), 200);
+        assert_eq!(code(pods, "application/apply-patch+cbor"), 415);
+        let yaml = Patch::parse(pods, "application/apply-patch+yaml", b"kind: Pod\nspec:\n  hostname: h\n").unwrap();
+        assert_eq!(yaml, Patch::Apply(json!({"kind": "Pod", "spec": {"hostname": "h"}})));
+        assert_eq!(Patch::parse(pods, "application/apply-patch+yaml", b"- a").unwrap_err().code, 400);
         assert_eq!(code(pods, "application/json"), 415);
         assert_eq!(code(pods, ""), 415);
         assert_eq!(code(pods, "application/json-patch+json"), 400, "not a list");

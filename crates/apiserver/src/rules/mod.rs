@@ -4,7 +4,6 @@
 
 mod pods;
 mod prowjob;
-mod schema;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -18,6 +17,8 @@ use serde_json::{Value, json};
 use crate::names;
 use crate::object;
 use crate::resources::{Generation, Resource};
+use crate::schema;
+use crate::schema::walk::{Findings, walk};
 use crate::status::{ApiError, Cause};
 
 /// Members of metadata that only the server writes.
@@ -104,9 +105,7 @@ pub fn update(resource: &Resource, old: &Value, mut new: Value, part: Part) -> R
     for member in SERVER_OWNED.into_iter().chain(["name", "namespace"]) {
         object::set_meta(&mut new, member, old["metadata"][member].clone());
     }
-    for member in ["selfLink", "managedFields"] {
-        object::set_meta(&mut new, member, Value::Null);
-    }
+    object::set_meta(&mut new, "selfLink", Value::Null);
     // The stored version; a write replaces it, and without one the object stays as it is.
     object::set_meta(&mut new, "resourceVersion", old["metadata"]["resourceVersion"].clone());
     if resource.has_status {
@@ -121,6 +120,7 @@ pub fn update(resource: &Resource, old: &Value, mut new: Value, part: Part) -> R
         pods::check_update(old, &new, &mut causes);
     }
     let pruned = finish(resource, &mut new, &mut causes)?;
+    check_immutable(resource, old, &new, &mut causes);
     if object::is_deleting(old) {
         let before = object::finalizers(old);
         if object::finalizers(&new).iter().any(|f| !before.contains(f)) {
@@ -158,14 +158,20 @@ fn keep(mut new: Value, old: &Value, kept: impl Fn(&str) -> bool) -> Value {
 
 /// Kind-specific defaults and checks that creation and update share; gives what was pruned.
 fn finish(resource: &Resource, object: &mut Value, causes: &mut Vec<Cause>) -> Result<Vec<String>, ApiError> {
-    let mut pruned = Vec::new();
-    if resource.is_prowjobs() {
+    let pruned = if resource.is_prowjobs() {
         let findings = prowjob::prune_and_check(object);
         causes.extend(findings.causes);
-        pruned = findings.pruned;
+        findings.pruned
     } else {
         drop_nulls(object);
-    }
+        // What the kind's own checks below and its decoder refuse is theirs; here unknown members go, as the real
+        // server's decoder drops them.
+        let mut findings = Findings::default();
+        if let Some(of) = schema::find(resource.kind) {
+            walk(of.get(), object, "", &mut findings);
+        }
+        findings.pruned
+    };
     match resource.kind {
         "Pod" => pods::check(object, causes),
         "Secret" => secret(object, causes),
@@ -193,6 +199,20 @@ fn secret(secret: &mut Value, causes: &mut Vec<Cause>) {
         secret["type"] = json!("Opaque");
     }
     data_size(secret, causes);
+}
+
+/// Data that was declared immutable, and the type of a Secret, stay as they are.
+fn check_immutable(resource: &Resource, old: &Value, new: &Value, causes: &mut Vec<Cause>) {
+    if resource.kind == "Secret" && old["type"] != new["type"] {
+        causes.push(Cause::invalid("type", &new["type"], "field is immutable"));
+    }
+    if matches!(resource.kind, "Secret" | "ConfigMap") && old["immutable"] == true {
+        for member in ["immutable", "data", "binaryData"] {
+            if old[member] != new[member] {
+                causes.push(Cause::forbidden(member, "field is immutable when `immutable` is set"));
+            }
+        }
+    }
 }
 
 fn data_size(object: &Value, causes: &mut Vec<Cause>) {

@@ -1,6 +1,6 @@
 //! Pods: the defaults that a real API server fills in, and what it refuses.
 //!
-//! Filled in where absent. Pod: `restartPolicy` Always, `terminationGracePeriodSeconds` 30, `dnsPolicy`
+//! Filled in where absent. Pod: `restartPolicy` Always, `terminationGracePeriodSeconds` 30 (1 if negative), `dnsPolicy`
 //! ClusterFirst, `schedulerName`, `securityContext` {}, `enableServiceLinks` true. Container: `imagePullPolicy`
 //! (Always for `:latest` or no tag, else IfNotPresent), `terminationMessagePath`, `terminationMessagePolicy`,
 //! `resources` {} with requests from limits, port protocol TCP, `fieldRef.apiVersion`. Volume: `emptyDir` {} if
@@ -33,6 +33,9 @@ pub fn default_spec(spec: &mut Value) {
     }
     default(spec, "restartPolicy", json!("Always"));
     default(spec, "terminationGracePeriodSeconds", json!(30));
+    if spec["terminationGracePeriodSeconds"].as_i64().is_some_and(|s| s < 0) {
+        spec["terminationGracePeriodSeconds"] = json!(1);
+    }
     default(spec, "dnsPolicy", json!("ClusterFirst"));
     default(spec, "schedulerName", json!("default-scheduler"));
     default(spec, "securityContext", json!({}));
@@ -119,14 +122,6 @@ pub fn check(pod: &Value, causes: &mut Vec<Cause>) {
     let policy = &spec["restartPolicy"];
     if !["Always", "OnFailure", "Never"].contains(&policy.as_str().unwrap_or("")) {
         causes.push(Cause::unsupported("spec.restartPolicy", policy, &["Always", "Never", "OnFailure"]));
-    }
-    if spec["terminationGracePeriodSeconds"].as_i64().is_some_and(|s| s < 0) {
-        let value = &spec["terminationGracePeriodSeconds"];
-        causes.push(Cause::invalid(
-            "spec.terminationGracePeriodSeconds",
-            value,
-            "must be greater than or equal to 0",
-        ));
     }
     let mut volumes: Vec<&str> = Vec::new();
     for (i, volume) in spec["volumes"].as_array().into_iter().flatten().enumerate() {

@@ -11,7 +11,9 @@ use tokio::sync::oneshot;
 
 use super::event::Event;
 use super::tx::Tx;
-use super::{COMPACTED, EVENTS, Inner, META, OBJECTS, Store, StoreError, VERSION};
+use super::{
+    COMPACTED, EVENTS, HISTORY_BYTES, Inner, MAX_HISTORY_BYTES, META, OBJECTS, Store, StoreError, VERSION,
+};
 use crate::status::ApiError;
 
 /// Most operations in one commit: bounds the memory of a transaction and the wait of its first operation.
@@ -153,6 +155,8 @@ impl Inner {
                     }
                     ring.compact(last.saturating_sub(self.history));
                     drop(ring);
+                    let oldest = last.saturating_sub(self.history);
+                    self.pins.lock().retain(|p| p.version >= oldest);
                     self.head.send_replace(last);
                 }
                 Ok(())
@@ -173,6 +177,7 @@ impl Inner {
             let mut objects = txn.open_table(OBJECTS).map_err(StoreError::of)?;
             let mut events = txn.open_table(EVENTS).map_err(StoreError::of)?;
             let mut meta = txn.open_table(META).map_err(StoreError::of)?;
+            let mut kept = meta.get(HISTORY_BYTES).map_err(StoreError::of)?.map_or(0, |v| v.value());
             let mut version = meta.get(VERSION).map_err(StoreError::of)?.map_or(0, |v| v.value());
             for job in group.iter_mut() {
                 let mut tx = Tx::new(&objects, version);
@@ -196,6 +201,7 @@ impl Inner {
                     events
                         .insert(event.version, (event.key.as_str(), head.as_slice(), event.object.as_ref()))
                         .map_err(StoreError::of)?;
+                    kept += (event.object.len() + head.len()) as u64;
                     version = event.version;
                     all.push(event);
                 }
@@ -206,10 +212,16 @@ impl Inner {
                 let mut compacted = None;
                 loop {
                     let oldest = events.first().map_err(StoreError::of)?.map(|(v, _)| v.value());
-                    let Some(oldest) = oldest.filter(|v| *v <= floor) else { break };
-                    events.remove(oldest).map_err(StoreError::of)?;
+                    // The newest event always stays, so that a watcher can be told what came last.
+                    let is_over = |v: &u64| *v <= floor || (kept > MAX_HISTORY_BYTES && *v < version);
+                    let Some(oldest) = oldest.filter(is_over) else { break };
+                    if let Some(gone) = events.remove(oldest).map_err(StoreError::of)? {
+                        let (_, head, object) = gone.value();
+                        kept = kept.saturating_sub((head.len() + object.len()) as u64);
+                    }
                     compacted = Some(oldest);
                 }
+                meta.insert(HISTORY_BYTES, kept).map_err(StoreError::of)?;
                 if let Some(compacted) = compacted {
                     meta.insert(COMPACTED, compacted).map_err(StoreError::of)?;
                 }

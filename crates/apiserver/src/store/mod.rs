@@ -11,6 +11,7 @@ mod commit;
 pub mod event;
 pub mod tx;
 
+use std::collections::VecDeque;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,6 +35,14 @@ const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 const VERSION: &str = "resourceVersion";
 /// Events up to and including this version are gone.
 const COMPACTED: &str = "compacted";
+/// Bytes of the events that are kept.
+const HISTORY_BYTES: &str = "historyBytes";
+/// Most bytes of events that are kept: a few large objects must not fill the disk.
+const MAX_HISTORY_BYTES: u64 = 64 << 20;
+/// Most snapshots that are kept for lists that go on.
+const MAX_PINS: usize = 16;
+/// A file of this size is looked at when it is opened, and made smaller if most of it is free.
+const COMPACT_ABOVE: u64 = 32 << 20;
 /// Layout of the tables above; a newer program that changes it counts up.
 const FORMAT: &str = "format";
 const CURRENT_FORMAT: u64 = 1;
@@ -107,6 +116,8 @@ pub struct Store {
 }
 
 struct Inner {
+    /// Snapshots that unfinished lists read from, oldest first. They go with the history that is as old.
+    pins: Mutex<VecDeque<Arc<Snapshot>>>,
     db: Database,
     history: u64,
     queue: Mutex<Queue>,
@@ -168,12 +179,18 @@ impl Store {
             true => builder.create_with_backend(file),
             false => builder.create_with_backend(backend::Unsynced(file)),
         });
-        let db = opened.map_err(|e| match e {
+        let mut db = opened.map_err(|e| match e {
             redb::DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.clone() },
             e => open_error(e.into()),
         })?;
         let version = prepare(&db, &path)?;
+        let size = std::fs::metadata(&path).map_err(|e| open_error(redb::Error::Io(e)))?.len();
+        if size > COMPACT_ABOVE && in_use(&db)? < size / 2 {
+            db.compact().map_err(StoreError::of)?;
+            tracing::info!(path = %path.display(), before = size, "the object store was made smaller");
+        }
         let inner = Inner {
+            pins: Mutex::default(),
             db,
             history: history.max(1) as u64,
             queue: Mutex::default(),
@@ -195,6 +212,23 @@ impl Store {
             oldest: number(COMPACTED)?,
             objects: txn.open_table(OBJECTS).map_err(StoreError::of)?,
         })
+    }
+
+    /// Keeps a snapshot for a list that is not finished. The number is bounded, and so is the age in versions.
+    pub fn pin(&self, snapshot: Arc<Snapshot>) {
+        let mut pins = self.inner.pins.lock();
+        if pins.iter().any(|p| p.version == snapshot.version) {
+            return;
+        }
+        pins.push_back(snapshot);
+        if pins.len() > MAX_PINS {
+            pins.pop_front();
+        }
+    }
+
+    /// The snapshot of a version, if it is still kept.
+    pub fn pinned(&self, version: u64) -> Option<Arc<Snapshot>> {
+        self.inner.pins.lock().iter().find(|p| p.version == version).cloned()
     }
 
     /// Runs an operation and commits what it did. It sees every write acknowledged before, and no other
@@ -283,6 +317,15 @@ impl Snapshot {
         self.objects.read(key)
     }
 
+    /// How many objects there are under `prefix` behind the key `after`.
+    pub fn count(&self, prefix: &str, after: &str) -> Result<usize, StoreError> {
+        let (start, end) = (format!("{after}\0"), prefix_end(prefix));
+        if start >= end {
+            return Ok(0);
+        }
+        Ok(self.objects.range(start.as_str()..end.as_str()).map_err(StoreError::of)?.count())
+    }
+
     /// Calls `each` with key and JSON of the objects under `prefix`, in order, those after the key `after` if
     /// one is given, until it returns false.
     pub fn scan(
@@ -305,6 +348,14 @@ impl Snapshot {
         }
         Ok(())
     }
+}
+
+/// Bytes of the file that hold something.
+fn in_use(db: &Database) -> Result<u64, StoreError> {
+    let txn = db.begin_write().map_err(StoreError::of)?;
+    let stats = txn.stats().map_err(StoreError::of)?;
+    txn.abort().map_err(StoreError::of)?;
+    Ok(stats.stored_bytes() + stats.metadata_bytes() + stats.fragmented_bytes())
 }
 
 /// Makes the tables in a new file; gives the newest version.

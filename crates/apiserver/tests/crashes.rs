@@ -1,0 +1,197 @@
+//! SIGKILL at random points under full load, again and again: no acknowledged write is lost, and a watch that goes on
+//! where it was broken off sees every event once.
+
+// Helpers of tests may panic like tests.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Instant;
+
+use common::{MAPS, World, call, map};
+use prow_apiserver::{ApiServer, Options};
+use rand::Rng;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+
+/// Set in the child: the directory it writes to.
+const CHILD: &str = "PROW_APISERVER_CRASH_CHILD";
+/// How often the child is killed, unless the environment says another number.
+const ROUNDS: usize = 100;
+/// Most acknowledged writes before a kill.
+const WRITES: usize = 150;
+const WRITERS: usize = 8;
+
+fn version(object: &Value) -> u64 {
+    object["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap()
+}
+
+/// Says something to the parent in one write, so that a kill cuts no line in two.
+fn tell(line: &str) {
+    std::io::stdout().write_all(format!("\n{line}\n").as_bytes()).unwrap();
+}
+
+/// The child: creates, changes and deletes as fast as it can, and watches what it does, until it is killed.
+async fn child(dir: &Path) {
+    let round = std::env::var("ROUND").unwrap();
+    let sync = round.ends_with(['0', '2', '4', '6', '8']);
+    let server = ApiServer::open(dir, Options { sync, ..Options::default() }).unwrap();
+    let w = World { dir: tempfile::tempdir().unwrap(), server };
+    let mut events = w.watch(&format!("{MAPS}?watch=true")).await;
+    tokio::spawn(async move {
+        loop {
+            let event = events.next().await.unwrap();
+            tell(&format!("saw {} {}", version(&event["object"]), event["object"]["metadata"]["name"]));
+        }
+    });
+    let writers = (0..WRITERS).map(|writer| {
+        let (router, round) = (w.server.router(), round.clone());
+        tokio::spawn(async move {
+            for i in 0.. {
+                let name = format!("r{round}-w{writer}-{i}");
+                let one = format!("{MAPS}/{name}");
+                let patch = json!({"data": {"a": "2"}}).to_string();
+                let mut steps = vec![
+                    ("POST", MAPS, "application/json", map(&name).to_string()),
+                    ("PATCH", one.as_str(), "application/merge-patch+json", patch),
+                ];
+                if i % 2 == 1 {
+                    steps.push(("DELETE", &one, "application/json", String::new()));
+                }
+                for (method, path, kind, body) in steps {
+                    let (code, answer) = call(router.clone(), method, path, kind, body).await;
+                    assert!(code < 300, "{answer}");
+                    // A deletion answers without a version.
+                    let at = answer["metadata"]["resourceVersion"].as_str().unwrap_or("0");
+                    tell(&format!("wrote {at} {method} {name}"));
+                }
+            }
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.unwrap();
+    }
+}
+
+/// What a watcher that was there all along knows.
+struct Mirror {
+    at: u64,
+    names: BTreeMap<String, Value>,
+}
+
+/// What the child said before it was killed.
+#[derive(Default)]
+struct Told {
+    /// Version, method and name of acknowledged writes; 0 where the version is not known.
+    wrote: Vec<(u64, String, String)>,
+    /// Version and name of events that its watcher saw.
+    saw: Vec<(u64, String)>,
+}
+
+async fn killed(dir: &Path, round: usize) -> Told {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "nothing_is_lost_when_killed", "--nocapture"])
+        .env(CHILD, dir)
+        .env("ROUND", round.to_string())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let writes = rand::rng().random_range(1..=WRITES);
+    let mut told = Told::default();
+    let mut killed = false;
+    while let Some(line) = lines.next_line().await.unwrap() {
+        let words: Vec<&str> = line.split(' ').collect();
+        match words[..] {
+            ["wrote", at, method, name] => {
+                told.wrote.push((at.parse().unwrap(), method.to_owned(), name.to_owned()));
+            }
+            ["saw", at, name] => told.saw.push((at.parse().unwrap(), name.trim_matches('"').to_owned())),
+            _ => {}
+        }
+        // What was said before the kill arrived is read to its end.
+        if told.wrote.len() >= writes && !killed {
+            killed = true;
+            child.start_kill().unwrap();
+        }
+    }
+    let status = child.wait().await.unwrap();
+    assert!(killed, "the child ended by itself: {status}");
+    told
+}
+
+/// Goes on watching where the mirror ended, up to the present; every version is one event.
+async fn catch_up(w: &World, mirror: &mut Mirror) -> BTreeMap<u64, Value> {
+    let (_, list) = w.get(&format!("{MAPS}?limit=1")).await;
+    let head = version(&list);
+    let mut events = w.watch(&format!("{MAPS}?watch=true&resourceVersion={}", mirror.at)).await;
+    let mut seen = BTreeMap::new();
+    while mirror.at < head {
+        let event = events.next().await.unwrap();
+        let at = version(&event["object"]);
+        assert_eq!(at, mirror.at + 1, "a gap, or an event twice: {event}");
+        mirror.at = at;
+        let name = event["object"]["metadata"]["name"].as_str().unwrap().to_owned();
+        match event["type"].as_str().unwrap() {
+            "ADDED" => assert!(mirror.names.insert(name, event["object"].clone()).is_none()),
+            "MODIFIED" => assert!(mirror.names.insert(name, event["object"].clone()).is_some()),
+            "DELETED" => assert!(mirror.names.remove(&name).is_some()),
+            other => panic!("{other}: {event}"),
+        }
+        seen.insert(at, event);
+    }
+    seen
+}
+
+#[tokio::test]
+async fn nothing_is_lost_when_killed() {
+    if let Some(dir) = std::env::var_os(CHILD) {
+        return child(Path::new(&dir)).await;
+    }
+    let rounds = std::env::var("PROW_CRASH_ROUNDS").map_or(ROUNDS, |n| n.parse().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let open = || ApiServer::open(dir.path(), Options { sync: false, ..Options::default() }).unwrap();
+    let w = World { dir: tempfile::tempdir().unwrap(), server: open() };
+    let mut mirror = Mirror { at: version(&w.get(MAPS).await.1), names: BTreeMap::new() };
+    drop(w);
+    let (begin, mut writes) = (Instant::now(), 0);
+    for round in 0..rounds {
+        let told = killed(dir.path(), round).await;
+        writes += told.wrote.len();
+        let w = World { dir: tempfile::tempdir().unwrap(), server: open() };
+        let events = catch_up(&w, &mut mirror).await;
+        for (at, method, name) in &told.wrote {
+            let is_it = |e: &&Value| e["object"]["metadata"]["name"] == name.as_str();
+            let found = match method.as_str() {
+                "DELETE" => events.values().filter(is_it).any(|e| e["type"] == "DELETED"),
+                _ => events.get(at).as_ref().is_some_and(is_it),
+            };
+            assert!(found, "round {round}: {method} of {name} at {at} was acknowledged and is lost");
+        }
+        // What a watcher was told happened.
+        for (at, name) in &told.saw {
+            assert_eq!(events[at]["object"]["metadata"]["name"], name.as_str(), "round {round}: version {at}");
+        }
+        let (_, list) = w.get(MAPS).await;
+        let listed: BTreeMap<String, Value> = list["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|i| (i["metadata"]["name"].as_str().unwrap().to_owned(), i.clone()))
+            .collect();
+        assert!(listed == mirror.names, "round {round}: the list is not what the events make");
+        // A list of bounded size, so that the rounds stay alike.
+        if listed.len() > 300 {
+            w.delete(MAPS).await;
+        }
+    }
+    let took = begin.elapsed();
+    eprintln!("{rounds} kills, {writes} acknowledged writes, {:.1} s", took.as_secs_f64());
+    assert!(writes >= rounds);
+}
