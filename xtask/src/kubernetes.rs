@@ -73,14 +73,17 @@ fn pins() -> PathBuf {
 fn version() -> Result<String, Failure> {
     let path = pins().join("go.mod");
     let text = std::fs::read_to_string(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-    let line = text.lines().find_map(|l| l.trim().trim_start_matches("require ").strip_prefix("k8s.io/kubernetes v"));
+    let line = text
+        .lines()
+        .find_map(|l| l.trim().trim_start_matches("require ").strip_prefix("k8s.io/kubernetes v"));
     let version = line.and_then(|l| l.split_whitespace().next());
     Ok(version.ok_or_else(|| format!("{} does not pin k8s.io/kubernetes", path.display()))?.to_owned())
 }
 
 /// The programs: from the cache, or built into it.
 fn binaries() -> Result<Binaries, Failure> {
-    let dir = Binaries::cache(&version()?).ok_or("there is no home directory to keep the programs in; set HOME")?;
+    let dir =
+        Binaries::cache(&version()?).ok_or("there is no home directory to keep the programs in; set HOME")?;
     let binaries = Binaries::of(&dir);
     if binaries.exist() {
         return Ok(binaries);

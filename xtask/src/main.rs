@@ -83,7 +83,9 @@ fn main() -> ExitCode {
             let target = target.unwrap_or_else(|| format!("{}-unknown-linux-musl", std::env::consts::ARCH));
             ("static", image::run(&target, only.as_deref()).map(|()| true))
         }
-        Chore::KubernetesTest { only, build_only } => ("kubernetes-test", kubernetes::test(&only, build_only)),
+        Chore::KubernetesTest { only, build_only } => {
+            ("kubernetes-test", kubernetes::test(&only, build_only))
+        }
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

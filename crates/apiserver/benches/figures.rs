@@ -117,17 +117,31 @@ async fn main() -> Outcome<()> {
         let dir = tempfile::tempdir()?;
         let server = ApiServer::open(dir.path(), Options { sync, ..Options::default() })?;
         let what = if sync { "synced to the disk" } else { "without sync" };
-        figure(&format!("creates, {WRITERS} writers, {what}"), creates(&server, count).await?, bound, "/s", true);
+        figure(
+            &format!("creates, {WRITERS} writers, {what}"),
+            creates(&server, count).await?,
+            bound,
+            "/s",
+            true,
+        );
         if sync {
             continue;
         }
-        for (what, query) in
-            [("", ""), (", by label", "?labelSelector=created-by-prow%3Dtrue"), (", in pages of 500", "?limit=500")]
-        {
+        for (what, query) in [
+            ("", ""),
+            (", by label", "?labelSelector=created-by-prow%3Dtrue"),
+            (", in pages of 500", "?limit=500"),
+        ] {
             let begin = Instant::now();
             let size = list(&server, query).await?;
             let took = begin.elapsed().as_secs_f64() * 1e3;
-            figure(&format!("list of {count} ProwJobs ({:.0} MB){what}", size as f64 / 1e6), took, 150.0, "ms", false);
+            figure(
+                &format!("list of {count} ProwJobs ({:.0} MB){what}", size as f64 / 1e6),
+                took,
+                150.0,
+                "ms",
+                false,
+            );
         }
         figure(&format!("memory with {count} ProwJobs"), resident_mb()?, 60.0, "MB", false);
         let (median, p99) = fan_out(&server, 100).await?;
@@ -146,7 +160,11 @@ async fn list(server: &ApiServer, query: &str) -> Outcome<usize> {
     let paged = query.contains("limit=");
     let (mut size, mut token) = (0, String::new());
     loop {
-        let path = if token.is_empty() { format!("{JOBS}{query}") } else { format!("{JOBS}{query}&continue={token}") };
+        let path = if token.is_empty() {
+            format!("{JOBS}{query}")
+        } else {
+            format!("{JOBS}{query}&continue={token}")
+        };
         if !paged {
             return send(server.router(), Method::GET, &path, Value::Null).await;
         }

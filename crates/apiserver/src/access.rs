@@ -68,7 +68,8 @@ impl Access {
             review["apiVersion"] = json!("authorization.k8s.io/v1");
             review["status"] = json!({"allowed": allowed});
             if !allowed {
-                review["status"]["reason"] = json!(format!("{} may read everything but secrets", self.user()));
+                review["status"]["reason"] =
+                    json!(format!("{} may read everything but secrets", self.user()));
             }
         }
         review
@@ -76,7 +77,11 @@ impl Access {
 }
 
 fn part(resource: &Resource, subresource: &str) -> String {
-    if subresource.is_empty() { resource.plural.to_owned() } else { format!("{}/{subresource}", resource.plural) }
+    if subresource.is_empty() {
+        resource.plural.to_owned()
+    } else {
+        format!("{}/{subresource}", resource.plural)
+    }
 }
 
 fn verb(method: &Method, watch: bool, one: bool) -> &'static str {

@@ -178,13 +178,18 @@ impl Call<'_> {
                 let force = self.query.flag("force")?;
                 let change = match patch {
                     Patch::Apply(config) => {
-                        if ["kind", "apiVersion"].iter().any(|m| config[m].as_str().is_none_or(str::is_empty)) {
+                        if ["kind", "apiVersion"].iter().any(|m| config[m].as_str().is_none_or(str::is_empty))
+                        {
                             let why = "a configuration to apply has to name its apiVersion and kind";
                             return Err(ApiError::bad_request(why));
                         }
                         if self.query.get("fieldManager").is_empty() {
                             let why = "Required value: is required for apply patch";
-                            return Err(ApiError::invalid_options("PatchOptions.meta.k8s.io", "fieldManager", why));
+                            return Err(ApiError::invalid_options(
+                                "PatchOptions.meta.k8s.io",
+                                "fieldManager",
+                                why,
+                            ));
                         }
                         Change::Apply(config, force)
                     }
@@ -351,7 +356,9 @@ impl Call<'_> {
             "" | "Ignore" | "Warn" => Ok(false),
             "Strict" => Ok(true),
             other => {
-                let why = format!("Unsupported value: {other:?}: supported values: \"Ignore\", \"Strict\", \"Warn\"");
+                let why = format!(
+                    "Unsupported value: {other:?}: supported values: \"Ignore\", \"Strict\", \"Warn\""
+                );
                 Err(ApiError::invalid_options("UpdateOptions.meta.k8s.io", "fieldValidation", &why))
             }
         }

@@ -242,7 +242,8 @@ fn ensure(tx: &mut Tx<'_>, name: &str, now: Timestamp) -> Result<(), ApiError> {
     }
     let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
     let manager = Manager { name: env!("CARGO_PKG_NAME").to_owned(), subresource: String::new() };
-    write::create(tx, namespaces(), "", body, &Author { manager, uid: new_uid(), now, strict: false }).map(|_| ())
+    write::create(tx, namespaces(), "", body, &Author { manager, uid: new_uid(), now, strict: false })
+        .map(|_| ())
 }
 
 fn new_uid() -> String {

@@ -322,11 +322,11 @@ mod tests {
         for (body, query) in [
             (&b"{"[..], ""),
             (b"{\"gracePeriodSeconds\":\"x\"}", ""),
-            (b"", "dryRun=Some"),
             (b"", "gracePeriodSeconds=x"),
             (b"", "gracePeriodSeconds=9999999999"),
         ] {
             assert_eq!(delete_options(body, &q(query)).unwrap_err().code, 400);
         }
+        assert_eq!(delete_options(b"", &q("dryRun=Some")).unwrap_err().code, 422);
     }
 }

@@ -221,7 +221,10 @@ pub fn update(
         }
     };
     rules::expect_kind(resource, &mut new)?;
-    if is_patch && !object::meta_str(&new, "uid").is_empty() && new["metadata"]["uid"] != old["metadata"]["uid"] {
+    if is_patch
+        && !object::meta_str(&new, "uid").is_empty()
+        && new["metadata"]["uid"] != old["metadata"]["uid"]
+    {
         let cause = Cause::invalid("metadata.uid", &new["metadata"]["uid"], "field is immutable");
         return Err(ApiError::invalid(resource, name, &[cause]));
     }

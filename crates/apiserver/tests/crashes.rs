@@ -165,6 +165,7 @@ async fn nothing_is_lost_when_killed() {
         let told = killed(dir.path(), round).await;
         writes += told.wrote.len();
         let w = World { dir: tempfile::tempdir().unwrap(), server: open() };
+        let before = mirror.at;
         let events = catch_up(&w, &mut mirror).await;
         for (at, method, name) in &told.wrote {
             let is_it = |e: &&Value| e["object"]["metadata"]["name"] == name.as_str();
@@ -174,9 +175,11 @@ async fn nothing_is_lost_when_killed() {
             };
             assert!(found, "round {round}: {method} of {name} at {at} was acknowledged and is lost");
         }
-        // What a watcher was told happened.
-        for (at, name) in &told.saw {
-            assert_eq!(events[at]["object"]["metadata"]["name"], name.as_str(), "round {round}: version {at}");
+        // What a watcher was told happened. (It began with what was there before.)
+        for (at, name) in told.saw.iter().filter(|(at, _)| *at > before) {
+            let event =
+                events.get(at).unwrap_or_else(|| panic!("round {round}: {at} was told of and is gone"));
+            assert_eq!(event["object"]["metadata"]["name"], name.as_str(), "round {round}: version {at}");
         }
         let (_, list) = w.get(MAPS).await;
         let listed: BTreeMap<String, Value> = list["items"]

@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use common::{MAPS, World, call, map};
 use prow_apiserver::{ApiServer, Error, FILE_NAME, Options, StoreError};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 #[tokio::test]
 async fn objects_and_history_outlive_the_server() {

@@ -19,7 +19,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use prow_apiserver::{Credentials, Error, LogError, LogOptions, PodLogs};
 use serde_json::json;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio::task::JoinHandle;
@@ -92,6 +92,38 @@ async fn the_world_outside_is_refused() {
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
     let e = w.server.serve(listener, credentials, CancellationToken::new()).await.unwrap_err();
     assert!(matches!(e, Error::NotLoopback(_)), "{e}");
+}
+
+#[tokio::test]
+async fn elsewhere_the_names_are_certified_and_tokens_asked_for() {
+    let w = World::new();
+    let names = ["ci.example.com".to_owned()];
+    let credentials = Credentials::load_or_create_for(w.dir.path(), &names).unwrap();
+    let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+    let addr = SocketAddr::from(([127, 0, 0, 1], listener.local_addr().unwrap().port()));
+    let stop = CancellationToken::new();
+    let (server, own, token) = (w.server.clone(), credentials.clone(), stop.clone());
+    let task = tokio::spawn(async move { server.serve(listener, own, token).await });
+    // Under TLS and with a token.
+    let kubeconfig = credentials.kubeconfig(addr).replace("127.0.0.1:", "localhost:");
+    let pods: Api<Pod> = Api::default_namespaced(client(&kubeconfig).await);
+    assert!(pods.list(&Default::default()).await.unwrap().items.is_empty());
+    let token = credentials.token().expose_str().unwrap();
+    let pods: Api<Pod> = Api::default_namespaced(client(&kubeconfig.replace(token, "guessed")).await);
+    match pods.list(&Default::default()).await.unwrap_err() {
+        kube::Error::Api(status) => assert_eq!((status.code, status.reason.as_str()), (401, "Unauthorized")),
+        e => panic!("{e}"),
+    }
+    // Without TLS there is no answer at all.
+    let mut plain = tokio::net::TcpStream::connect(addr).await.unwrap();
+    let request = format!("GET /api/v1/pods HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n");
+    plain.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    // Whether the server hangs up properly is its own affair.
+    let _ = plain.read_to_end(&mut answer).await;
+    assert!(!answer.starts_with(b"HTTP/"), "{}", String::from_utf8_lossy(&answer));
+    stop.cancel();
+    task.await.unwrap().unwrap();
 }
 
 struct Lines;
@@ -241,6 +273,68 @@ async fn kubectl_works() {
     assert_eq!(k.ok(&["auth", "can-i", "create", "pods"]).await, "yes\n");
     k.ok(&["delete", "namespace", "work"]).await;
     assert!(k.run(&["get", "namespace", "work"]).await.is_err());
+
+    // Server-side apply: owners, a conflict that names them, force.
+    let config = |value: &str| {
+        file(
+            "owned.json",
+            json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "owned"}, "data": {"a": value}}),
+        )
+    };
+    let apply = ["apply", "--server-side", "--field-manager", "ann", "-f"];
+    assert_eq!(k.ok(&[&apply[..], &[&config("1")]].concat()).await, "configmap/owned serverside-applied\n");
+    let other = ["apply", "--server-side", "--field-manager", "ben", "-f"];
+    let conflict = k.run(&[&other[..], &[&config("2")]].concat()).await.unwrap_err();
+    assert!(conflict.contains("conflict with \"ann\": .data.a"), "{conflict}");
+    k.ok(&[&other[..], &[&config("2"), "--force-conflicts"]].concat()).await;
+    let owners = k.ok(&[
+        "get",
+        "configmap",
+        "owned",
+        "--show-managed-fields",
+        "-o",
+        "jsonpath={.metadata.managedFields[*].manager}",
+    ]);
+    assert_eq!(owners.await, "ben");
+    // From what kubectl applied by itself to the server's own.
+    k.ok(&["apply", "-f", &file("moved.json", json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "moved"}, "data": {"a": "1"}}))]).await;
+    let moved = file(
+        "moved.json",
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "moved"}, "data": {"a": "2"}}),
+    );
+    k.ok(&["apply", "--server-side", "-f", &moved]).await;
+    assert_eq!(k.ok(&["get", "configmap", "moved", "-o", "jsonpath={.data.a}"]).await, "2");
+    k.ok(&["patch", "configmap", "moved", "-p", r#"{"data":{"b":"1"}}"#]).await;
+    k.ok(&["patch", "configmap", "moved", "--type=json", "-p", r#"[{"op":"remove","path":"/data/b"}]"#])
+        .await;
+
+    // explain, from the tables of types.
+    let explained = k.ok(&["explain", "prowjob.spec"]).await;
+    for expected in [
+        "KIND:       ProwJob",
+        "FIELD: spec <ProwJobSpec>",
+        "max_concurrency\t<integer>",
+        "Most runs of this job at a time",
+    ] {
+        assert!(explained.contains(expected), "{expected}: {explained}");
+    }
+    let explained = k.ok(&["explain", "pods.spec.containers"]).await;
+    for expected in ["KIND:       Pod", "containers <[]Container>", "imagePullPolicy\t<string>"] {
+        assert!(explained.contains(expected), "{expected}: {explained}");
+    }
+    let types = k.ok(&["explain", "prowjob", "--recursive"]).await;
+    assert!(types.contains("gcs_configuration\t<GCSConfiguration>"), "{types}");
+
+    // The one who may only look.
+    let view = s.kubeconfig.with_extension("view");
+    let viewer = Kubectl { kubeconfig: &view };
+    assert!(viewer.ok(&["get", "configmap", "moved", "-o", "name"]).await.contains("moved"));
+    assert_eq!(viewer.run(&["auth", "can-i", "delete", "pods"]).await.unwrap_err(), "");
+    for refused in [&["delete", "configmap", "moved"][..], &["get", "secrets"]] {
+        let e = viewer.run(refused).await.unwrap_err();
+        assert!(e.contains("(Forbidden)") && e.contains("User \"viewer\" cannot"), "{e}");
+    }
 
     // What is beside them.
     let resources = k.ok(&["api-resources", "-o", "name"]).await;

@@ -38,7 +38,8 @@ impl Binaries {
     /// The directory in which `cargo xtask kubernetes-test` keeps the programs of a version.
     pub fn cache(version: &str) -> Option<PathBuf> {
         let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-        let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
+        let cache =
+            cache.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
         Some(cache.join("prow-tests/kubernetes").join(version))
     }
 
@@ -148,7 +149,8 @@ fn free_port() -> Result<SocketAddr, RealError> {
 
 fn write_private(path: &Path, text: &str) -> Result<(), RealError> {
     let io = |source| RealError::Io { what: format!("write {}", path.display()), source };
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).map_err(io)?;
+    let mut file =
+        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).map_err(io)?;
     file.write_all(text.as_bytes()).map_err(io)
 }
 
@@ -200,7 +202,10 @@ impl RealCluster {
                 .arg(format!("--token-auth-file={}", at.join("tokens.csv").display()))
                 .arg(format!("--service-account-key-file={}", key.display()))
                 .arg(format!("--service-account-signing-key-file={}", key.display()))
-                .args(["--service-account-issuer=https://kubernetes.default.svc", "--authorization-mode=RBAC"])
+                .args([
+                    "--service-account-issuer=https://kubernetes.default.svc",
+                    "--authorization-mode=RBAC",
+                ])
                 .arg("--service-cluster-ip-range=10.0.0.0/24")
                 // So that history ends while the suite runs.
                 .arg("--etcd-compaction-interval=5s")
@@ -350,8 +355,9 @@ fn kubeconfig(addr: SocketAddr, authority: &str, token: &str) -> String {
 async fn client(kubeconfig: &Path) -> Result<Client, RealError> {
     let failed = |e: &dyn std::fmt::Display| RealError::Client(e.to_string());
     let config = Kubeconfig::read_from(kubeconfig).map_err(|e| failed(&e))?;
-    let mut config =
-        Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.map_err(|e| failed(&e))?;
+    let mut config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default())
+        .await
+        .map_err(|e| failed(&e))?;
     // Quiet watches are quiet on purpose; cases bound their own time.
     config.read_timeout = None;
     // A refusal is what a case looks at; it is not to be tried again.

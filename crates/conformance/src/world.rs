@@ -71,7 +71,13 @@ pub fn names(list: &Value) -> Vec<String> {
 }
 
 /// Sends a request with any client.
-pub async fn send(client: &Client, method: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
+pub async fn send(
+    client: &Client,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &Value,
+) -> Answer {
     let mut request = Request::builder().method(method).uri(path);
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -178,7 +184,8 @@ impl Events {
                 let line: Vec<u8> = self.buffer.drain(..=end).collect();
                 return Some(serde_json::from_slice(&line).unwrap());
             }
-            let frame = tokio::time::timeout(EVENT, self.body.frame()).await.expect("an event comes in time")?;
+            let frame =
+                tokio::time::timeout(EVENT, self.body.frame()).await.expect("an event comes in time")?;
             let data: Bytes = frame.unwrap().into_data().unwrap_or_default();
             self.buffer.extend_from_slice(&data);
         }

@@ -56,7 +56,7 @@ pub struct Args {
     /// Where state is kept: ProwJobs, webhook journal, Pods, credentials of the API server
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
-    /// Address to listen on for webhooks and Deck; the API server always stays on the loopback address
+    /// Address to listen on for webhooks and Deck; for the API server there is --apiserver-listen
     #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     address: IpAddr,
     /// Port for webhooks; 0 takes any free one
@@ -68,6 +68,13 @@ pub struct Args {
     /// Port for the embedded API server, loopback only; 0 takes any free one
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     apiserver_port: u16,
+    /// Address and port for the embedded API server instead, for kubectl on other machines: with TLS and the tokens of
+    /// the data directory, as always
+    #[arg(long, value_name = "IP:PORT", conflicts_with = "apiserver_port")]
+    apiserver_listen: Option<SocketAddr>,
+    /// Name or address under which other machines reach the API server; its certificate is for these. Repeat for more
+    #[arg(long, value_name = "NAME", requires = "apiserver_listen")]
+    apiserver_name: Vec<String>,
     /// Keep ProwJobs and run Pods on Kubernetes instead of this machine: the cluster that this process runs in, or
     /// the kubeconfig's. Implied by --kubeconfig and --kubeconfig-dir
     #[arg(long = "kubernetes", help_heading = "Kubernetes")]
@@ -120,8 +127,12 @@ pub async fn main(args: Args) -> anyhow::Result<()> {
         let connected = Box::new(args.kubernetes.connect(&config, false).await?);
         Cluster::Kubernetes { connected, kubeconfig: args.kubernetes.shown(), pods_here: false }
     } else {
-        let api = SocketAddr::from((Ipv4Addr::LOCALHOST, args.apiserver_port));
-        Cluster::Embedded(listen::bind("the API server", "--apiserver-port", api).await?)
+        let (api, flag) = match args.apiserver_listen {
+            Some(elsewhere) => (elsewhere, "--apiserver-listen"),
+            None => (SocketAddr::from((Ipv4Addr::LOCALHOST, args.apiserver_port)), "--apiserver-port"),
+        };
+        let names = api_names(api.ip(), &args.apiserver_name)?;
+        Cluster::Embedded { socket: listen::bind("the API server", flag, api).await?, names }
     };
     let world = World::start(WorldOptions {
         data_dir,
@@ -148,4 +159,36 @@ pub async fn main(args: Args) -> anyhow::Result<()> {
     world.shutdown().await;
     tracing::info!("ended");
     Ok(())
+}
+
+/// The names beside loopback that the API server's certificate is for.
+fn api_names(listen: IpAddr, names: &[String]) -> anyhow::Result<Vec<String>> {
+    if !names.is_empty() || listen.is_loopback() {
+        return Ok(names.to_vec());
+    }
+    if listen.is_unspecified() {
+        anyhow::bail!(
+            "--apiserver-listen={listen} is every address of this machine: say with --apiserver-name under which \
+             name or address other machines reach it, for its certificate"
+        );
+    }
+    Ok(vec![listen.to_string()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_certificate_is_for_what_clients_call_the_server() {
+        let names = |listen: &str, names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
+            api_names(listen.parse().unwrap(), &names)
+        };
+        assert_eq!(names("127.0.0.1", &[]).unwrap(), Vec::<String>::new());
+        assert_eq!(names("192.0.2.7", &[]).unwrap(), ["192.0.2.7"]);
+        assert_eq!(names("0.0.0.0", &["ci.example.com"]).unwrap(), ["ci.example.com"]);
+        let e = names("0.0.0.0", &[]).unwrap_err().to_string();
+        assert!(e.contains("--apiserver-name"), "{e}");
+    }
 }

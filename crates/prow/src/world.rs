@@ -218,7 +218,7 @@ impl World {
 
         let mut servers = Group::new();
         let (clients, kubelet, kubeconfig) = match cluster {
-            Cluster::Embedded(socket) => {
+            Cluster::Embedded { socket, names } => {
                 let server =
                     ApiServer::open(&data_dir.join("apiserver"), prow_apiserver::Options::default())?;
                 for namespace in [&snapshot.prow.prowjob_namespace, &snapshot.prow.pod_namespace] {
@@ -227,7 +227,7 @@ impl World {
                 let client = kube::Client::new(server.router(), snapshot.prow.prowjob_namespace.clone());
                 let kubelet = start_kubelet(&data_dir, &snapshot, &pods, &client, &clock).await?;
                 server.set_pod_logs(Arc::new(RunnerLogs(kubelet.clone())));
-                let credentials = prow_apiserver::Credentials::load_or_create(&data_dir)?;
+                let credentials = prow_apiserver::Credentials::load_or_create_for(&data_dir, &names)?;
                 let kubeconfig = credentials.write_kubeconfig(&data_dir, socket.local_addr()?)?;
                 let stop = servers.stop.clone();
                 servers.spawn("apiserver", async move {

@@ -23,6 +23,8 @@ const MAX_UPDATERS: usize = 10;
 const ANCIENT: &str = "ancient-changes";
 /// Name of the manager of what was there before anybody was counted.
 const BEFORE: &str = "before-first-apply";
+/// Where `kubectl apply` keeps what it said last.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// Longest name of a manager, in bytes.
 const MAX_NAME: usize = 128;
 
@@ -56,7 +58,8 @@ impl Manager {
     /// From what a request says about itself.
     pub fn of(field_manager: &str, user_agent: &str, subresource: &str) -> Result<Manager, ApiError> {
         if field_manager.len() > MAX_NAME || field_manager.chars().any(char::is_control) {
-            let why = format!("Invalid value: a name has no more than {MAX_NAME} bytes, all of them printable");
+            let why =
+                format!("Invalid value: a name has no more than {MAX_NAME} bytes, all of them printable");
             return Err(ApiError::invalid_options("PatchOptions.meta.k8s.io", "fieldManager", &why));
         }
         let agent: String = user_agent.split('/').next().unwrap_or("").chars().take(MAX_NAME).collect();
@@ -128,7 +131,8 @@ fn put(object: &mut Value, mut entries: Vec<Entry>) {
         let old: Vec<Entry> = entries.drain(first..=first + updaters - MAX_UPDATERS).collect();
         let joined = old.iter().fold(Set::default(), |all, e| all.union(&e.set));
         if let Some(last) = old.into_iter().next_back() {
-            let ancient = Entry { manager: ANCIENT.to_owned(), subresource: String::new(), set: joined, ..last };
+            let ancient =
+                Entry { manager: ANCIENT.to_owned(), subresource: String::new(), set: joined, ..last };
             entries.insert(first, ancient);
         }
     }
@@ -270,16 +274,35 @@ pub fn apply(
             if !e.apply {
                 by += &format!(" using {}", e.api_version);
             }
-            e.set.common(&found.changed).paths().into_iter().map(move |field| Conflict { by: by.clone(), field })
+            e.set
+                .common(&found.changed)
+                .paths()
+                .into_iter()
+                .map(move |field| Conflict { by: by.clone(), field })
         })
         .collect();
-    if !conflicts.is_empty() && !force {
+    if !conflicts.is_empty() && !force && !moves_over(old, &entries, manager, &found.changed, ty) {
         return Err(ApiError::apply_conflicts(resource, object::name(old), &conflicts));
     }
     for entry in entries.iter_mut().filter(|e| !e.is(manager, true)) {
         entry.set = entry.set.minus(&found.changed).minus(&found.removed);
     }
     Ok(Applied { object, entries, manager: manager.clone(), set })
+}
+
+/// `kubectl apply --server-side` of what `kubectl apply` owned: what that said by its own book-keeping, and nobody
+/// else applied, is the same hand's to change.
+fn moves_over(old: &Value, entries: &[Entry], manager: &Manager, changed: &Set, ty: Option<&Ty>) -> bool {
+    if manager.name != "kubectl" {
+        return false;
+    }
+    let last = old["metadata"]["annotations"][LAST_APPLIED].as_str();
+    let Some(last) = last.and_then(|text| serde_json::from_str::<Value>(text).ok()) else { return false };
+    let said = owned_fields(&last, ty);
+    let others = entries.iter().filter(|e| !e.is(manager, true));
+    others
+        .map(|e| (e, e.set.common(changed)))
+        .all(|(e, taken)| taken.is_empty() || (!e.apply && taken.minus(&said).is_empty()))
 }
 
 /// Takes out of `gone` what holds something within it that is held.
@@ -298,7 +321,8 @@ impl Applied {
     pub fn finish(self, resource: &Resource, old: Option<&Value>, new: &mut Value, now: Timestamp) {
         let Applied { mut entries, manager, set, .. } = self;
         let own = entries.iter().position(|e| e.is(&manager, true));
-        let same = own.is_some_and(|at| entries[at].set == set) && old.is_some_and(|old| same_but_owners(old, new));
+        let same =
+            own.is_some_and(|at| entries[at].set == set) && old.is_some_and(|old| same_but_owners(old, new));
         if same {
             let stored = old.map_or(Value::Null, |old| old["metadata"]["managedFields"].clone());
             object::set_meta(new, "managedFields", stored);
@@ -376,7 +400,8 @@ mod tests {
         assert!(e.message.contains("conflict with \"ann\": .data.a"), "{}", e.message);
         let taken = applied(Some(&first), json!({"a": "2"}), "ben", true).unwrap();
         assert_eq!(taken["data"]["a"], "2");
-        let managers: Vec<&Value> = taken["metadata"]["managedFields"].as_array().unwrap().iter().map(|e| &e["manager"]).collect();
+        let managers: Vec<&Value> =
+            taken["metadata"]["managedFields"].as_array().unwrap().iter().map(|e| &e["manager"]).collect();
         assert_eq!(managers, ["ben"]);
     }
 

@@ -52,9 +52,9 @@ fn key_of(item: &Value, keys: &[&str], of: &Ty) -> Step {
 /// The steps to the things within a value, if its shape has any there.
 fn within<'a>(shape: Shape<'a>, value: &'a Value) -> Option<Vec<(Step, &'a Value, Option<&'a Ty>)>> {
     match (shape, value) {
-        (Shape::Members(of, all), Value::Object(members)) => Some(
-            members.iter().map(|(k, v)| (Step::Field(k.clone()), v, member_type(of, all, k))).collect(),
-        ),
+        (Shape::Members(of, all), Value::Object(members)) => {
+            Some(members.iter().map(|(k, v)| (Step::Field(k.clone()), v, member_type(of, all, k))).collect())
+        }
         (Shape::Set, Value::Array(items)) => {
             Some(items.iter().map(|i| (Step::Value(i.to_string()), i, Some(&Ty::Text))).collect())
         }
@@ -228,7 +228,8 @@ mod tests {
     fn keyed_lists_merge_in_the_order_of_what_is_laid_over() {
         let ty = pod_spec();
         let base = json!({"containers": [{"name": "a", "image": "1"}, {"name": "x"}, {"name": "b"}], "hostname": "h"});
-        let over = json!({"containers": [{"name": "b", "image": "2"}, {"name": "a", "tty": true}, {"name": "c"}]});
+        let over =
+            json!({"containers": [{"name": "b", "image": "2"}, {"name": "a", "tty": true}, {"name": "c"}]});
         let merged = merge(&base, &over, Some(&ty));
         let names: Vec<&str> =
             merged["containers"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
@@ -253,7 +254,9 @@ mod tests {
             })
         );
         assert_eq!(without(&value, &set, Some(&ty)), None);
-        let part = Set::read(&json!({"f:nodeSelector": {"f:k": {}}, "f:containers": {"k:{\"name\":\"a\"}": {"f:command": {}}}}));
+        let part = Set::read(
+            &json!({"f:nodeSelector": {"f:k": {}}, "f:containers": {"k:{\"name\":\"a\"}": {"f:command": {}}}}),
+        );
         assert_eq!(
             without(&value, &part, Some(&ty)).unwrap(),
             json!({"containers": [{"name": "a", "ports": [{"containerPort": 1}]}], "securityContext": {}})

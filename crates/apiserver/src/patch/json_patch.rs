@@ -81,7 +81,8 @@ pub fn apply(object: &mut Value, operations: &[Operation]) -> Result<(), ApiErro
             }
             // Unlike the RFC, the library that Kubernetes uses takes the replacement of an absent member for an add.
             Operation::Replace { path, value } => {
-                let into_object = split(path).and_then(|(p, _)| object.pointer(p)).is_some_and(Value::is_object);
+                let into_object =
+                    split(path).and_then(|(p, _)| object.pointer(p)).is_some_and(Value::is_object);
                 match object.pointer_mut(path) {
                     Some(found) => *found = value.clone(),
                     None if into_object => add(object, path, value.clone())?,

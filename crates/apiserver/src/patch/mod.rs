@@ -83,7 +83,8 @@ impl Patch {
 }
 
 fn yaml(body: &[u8]) -> Result<Value, ApiError> {
-    let text = std::str::from_utf8(body).map_err(|e| ApiError::bad_request(format!("error decoding YAML: {e}")))?;
+    let text =
+        std::str::from_utf8(body).map_err(|e| ApiError::bad_request(format!("error decoding YAML: {e}")))?;
     serde_saphyr::from_str(text).map_err(|e| ApiError::bad_request(format!("error decoding YAML: {e}")))
 }
 
@@ -143,7 +144,8 @@ mod tests {
         assert_eq!(code(pods, "application/strategic-merge-patch+json"), 200);
         assert_eq!(code(pods, "application/apply-patch+yaml"), 200);
         assert_eq!(code(pods, "application/apply-patch+cbor"), 415);
-        let yaml = Patch::parse(pods, "application/apply-patch+yaml", b"kind: Pod\nspec:\n  hostname: h\n").unwrap();
+        let yaml =
+            Patch::parse(pods, "application/apply-patch+yaml", b"kind: Pod\nspec:\n  hostname: h\n").unwrap();
         assert_eq!(yaml, Patch::Apply(json!({"kind": "Pod", "spec": {"hostname": "h"}})));
         assert_eq!(Patch::parse(pods, "application/apply-patch+yaml", b"- a").unwrap_err().code, 400);
         assert_eq!(code(pods, "application/json"), 415);

@@ -184,6 +184,9 @@ mod tests {
             let name = reference.split('"').next().unwrap();
             assert!(found[name].is_object(), "{name}");
         }
-        assert_eq!(found["PodSpec"]["properties"]["volumes"]["x-kubernetes-patch-strategy"], "merge,retainKeys");
+        assert_eq!(
+            found["PodSpec"]["properties"]["volumes"]["x-kubernetes-patch-strategy"],
+            "merge,retainKeys"
+        );
     }
 }

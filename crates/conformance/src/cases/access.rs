@@ -51,25 +51,35 @@ async fn refused(w: World) {
     as_viewer(&w, "DELETE", &at, &Value::Null).await.refused(403, "Forbidden");
     as_viewer(&w, "DELETE", &maps, &Value::Null).await.refused(403, "Forbidden");
     as_viewer(&w, "GET", &w.core("secrets"), &Value::Null).await.refused(403, "Forbidden");
-    as_viewer(&w, "GET", &format!("{}/absent", w.core("secrets")), &Value::Null).await.refused(403, "Forbidden");
+    as_viewer(&w, "GET", &format!("{}/absent", w.core("secrets")), &Value::Null)
+        .await
+        .refused(403, "Forbidden");
     let status = as_viewer(&w, "POST", "/api/v1/namespaces", &json!({})).await.refused(403, "Forbidden");
     let expected = "namespaces is forbidden: User \"viewer\" cannot create resource \"namespaces\" in API group \"\" at \
                     the cluster scope";
     assert_eq!(status["message"], expected);
     let status = as_viewer(&w, "PATCH", &format!("{}/p/status", w.core("pods")), &json!({})).await;
     let status = status.refused(403, "Forbidden");
-    assert!(status["message"].as_str().unwrap().contains("cannot patch resource \"pods/status\""), "{status}");
+    assert!(
+        status["message"].as_str().unwrap().contains("cannot patch resource \"pods/status\""),
+        "{status}"
+    );
 }
 
 async fn reviews(w: World) {
     let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
-    let ask = |verb: &str, resource: &str| json!({
-        "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
-        "spec": {"resourceAttributes": {"namespace": w.namespace, "verb": verb, "resource": resource}},
-    });
-    for (verb, resource, viewer) in
-        [("list", "pods", true), ("create", "pods", false), ("get", "secrets", false), ("delete", "configmaps", false)]
-    {
+    let ask = |verb: &str, resource: &str| {
+        json!({
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": {"namespace": w.namespace, "verb": verb, "resource": resource}},
+        })
+    };
+    for (verb, resource, viewer) in [
+        ("list", "pods", true),
+        ("create", "pods", false),
+        ("get", "secrets", false),
+        ("delete", "configmaps", false),
+    ] {
         let admin = w.post(path, &ask(verb, resource)).await.is(201);
         assert_eq!(admin["status"]["allowed"], true);
         let answer = as_viewer(&w, "POST", path, &ask(verb, resource)).await.is(201);

@@ -36,7 +36,9 @@ async fn creates(w: World) {
     assert_eq!(owned(&made, "ann", "Apply"), Some(json!({"f:data": {"f:a": {}}})));
     assert_eq!(made["metadata"]["managedFields"].as_array().unwrap().len(), 1);
     // YAML is what it is called after.
-    let yaml = json!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: yaml\n  labels: {a: b}\ndata:\n  k: 'v'\n");
+    let yaml = json!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: yaml\n  labels: {a: b}\ndata:\n  k: 'v'\n"
+    );
     let made = w.apply(&format!("{}/yaml", w.core("configmaps")), "ann", false, &yaml).await.is(201);
     assert_eq!((&made["data"]["k"], &made["metadata"]["labels"]["a"]), (&json!("v"), &json!("b")));
 }
@@ -72,10 +74,15 @@ async fn conflicts(w: World) {
     assert_eq!(owned(&taken, "ben", "Apply"), Some(json!({"f:data": {"f:a": {}}})));
     // Against an update the message says by which version.
     w.merge(&format!("{at}?fieldManager=hand"), &json!({"data": {"h": "1"}})).await.is(200);
-    let status = w.apply(&at, "ann", false, &config("m", json!({"b": "1", "h": "2"}))).await.refused(409, "Conflict");
+    let status =
+        w.apply(&at, "ann", false, &config("m", json!({"b": "1", "h": "2"}))).await.refused(409, "Conflict");
     let message = status["message"].as_str().unwrap();
-    assert!(message.starts_with("Apply failed with 1 conflict: conflict with \"hand\" using v1: .data.h"), "{message}");
-    let both = w.apply(&at, "cat", false, &config("m", json!({"a": "9", "b": "9"}))).await.refused(409, "Conflict");
+    assert!(
+        message.starts_with("Apply failed with 1 conflict: conflict with \"hand\" using v1: .data.h"),
+        "{message}"
+    );
+    let both =
+        w.apply(&at, "cat", false, &config("m", json!({"a": "9", "b": "9"}))).await.refused(409, "Conflict");
     assert!(both["message"].as_str().unwrap().starts_with("Apply failed with 2 conflicts: "), "{both}");
 }
 
@@ -86,7 +93,14 @@ async fn shares(w: World) {
     assert_eq!(owned(&shared, "ann", "Apply"), Some(json!({"f:data": {"f:a": {}, "f:b": {}}})));
     let left = w.apply(&at, "ann", false, &config("m", json!({"b": "1"}))).await.is(200);
     assert_eq!(left["data"], json!({"a": "1", "b": "1"}), "ben still says a");
-    let gone = w.apply(&at, "ben", false, &json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}})).await;
+    let gone = w
+        .apply(
+            &at,
+            "ben",
+            false,
+            &json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}}),
+        )
+        .await;
     assert_eq!(gone.is(200)["data"], json!({"b": "1"}));
 }
 
@@ -134,8 +148,10 @@ async fn custom(w: World) {
     assert_eq!(all["f:spec"]["f:refs"]["f:pulls"], json!({}), "an atomic list");
     let container = &all["f:spec"]["f:pod_spec"]["f:containers"]["k:{\"name\":\"test\"}"];
     assert_eq!(container["f:command"], json!({}));
-    let report = |who: &str| json!({"apiVersion": "prow.k8s.io/v1", "kind": "ProwJob", "metadata": {"name": "j"},
-        "status": {"state": "triggered", "prev_report_states": {who: "triggered"}}});
+    let report = |who: &str| {
+        json!({"apiVersion": "prow.k8s.io/v1", "kind": "ProwJob", "metadata": {"name": "j"},
+        "status": {"state": "triggered", "prev_report_states": {who: "triggered"}}})
+    };
     w.apply(&at, "one", false, &report("one")).await.is(200);
     let two = w.apply(&at, "two", false, &report("two")).await.is(200);
     assert_eq!(two["status"]["prev_report_states"], json!({"one": "triggered", "two": "triggered"}));
@@ -147,14 +163,21 @@ async fn custom(w: World) {
 async fn status(w: World) {
     let at = format!("{}/p", w.core("pods"));
     w.apply(&at, "ann", false, &pod("p")).await.is(201);
-    let condition = |kind: &str| json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
-        "status": {"conditions": [{"type": kind, "status": "True"}]}});
+    let condition = |kind: &str| {
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
+        "status": {"conditions": [{"type": kind, "status": "True"}]}})
+    };
     w.apply(&format!("{at}/status"), "one", false, &condition("example.com/One")).await.is(200);
     let both = w.apply(&format!("{at}/status"), "two", false, &condition("example.com/Two")).await.is(200);
-    let kinds: Vec<_> =
-        both["status"]["conditions"].as_array().unwrap().iter().map(|c| c["type"].as_str().unwrap()).collect();
+    let kinds: Vec<_> = both["status"]["conditions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c["type"].as_str().unwrap())
+        .collect();
     assert_eq!(kinds, ["example.com/One", "example.com/Two"]);
-    let entry = both["metadata"]["managedFields"].as_array().unwrap().iter().find(|e| e["manager"] == "two").unwrap();
+    let entry =
+        both["metadata"]["managedFields"].as_array().unwrap().iter().find(|e| e["manager"] == "two").unwrap();
     assert_eq!(entry["subresource"], "status");
     let none = w.apply(&format!("{}/absent/status", w.core("pods")), "one", false, &condition("x")).await;
     none.refused(404, "NotFound");

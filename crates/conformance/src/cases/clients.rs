@@ -28,7 +28,8 @@ fn maps(w: &World) -> Api<ConfigMap> {
 }
 
 fn map(name: &str) -> ConfigMap {
-    serde_json::from_value(json!({"metadata": {"name": name, "labels": {"ours": "yes"}}, "data": {"n": "0"}})).unwrap()
+    serde_json::from_value(json!({"metadata": {"name": name, "labels": {"ours": "yes"}}, "data": {"n": "0"}}))
+        .unwrap()
 }
 
 async fn mirror(w: World) {
@@ -38,9 +39,12 @@ async fn mirror(w: World) {
     }
     // Small pages, so that lists continue.
     let paged = watcher::Config::default().labels("ours").page_size(7);
-    for (round, config) in [paged, watcher::Config::default().labels("ours").streaming_lists()].into_iter().enumerate() {
+    for (round, config) in
+        [paged, watcher::Config::default().labels("ours").streaming_lists()].into_iter().enumerate()
+    {
         let (store, writer) = reflector::store();
-        let mut touched = watcher(maps.clone(), config).default_backoff().reflect(writer).applied_objects().boxed();
+        let mut touched =
+            watcher(maps.clone(), config).default_backoff().reflect(writer).applied_objects().boxed();
         for _ in 0..20 {
             touched.next().await.unwrap().unwrap();
         }
@@ -71,7 +75,8 @@ async fn controller(w: World) {
         .run(reconcile, |_, _, _| Action::requeue(Duration::from_secs(1)), Arc::new(maps.clone()))
         .for_each(|_| std::future::ready(()));
     let task = tokio::spawn(run);
-    let mut watch = watcher(maps.clone(), watcher::Config::default().labels("ours")).applied_objects().boxed();
+    let mut watch =
+        watcher(maps.clone(), watcher::Config::default().labels("ours")).applied_objects().boxed();
     let mut done = std::collections::BTreeSet::new();
     while done.len() < 5 {
         let map = watch.next().await.unwrap().unwrap();
@@ -86,10 +91,12 @@ async fn applies(w: World) {
     let maps = maps(&w);
     let mut config = map("m");
     config.metadata.managed_fields = None;
-    let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": {"n": "1"}});
+    let body =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": {"n": "1"}});
     let made = maps.patch("m", &PatchParams::apply("ours"), &Patch::Apply(&body)).await.unwrap();
     assert_eq!(made.managed_fields()[0].manager.as_deref(), Some("ours"));
-    let other = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": {"n": "2"}});
+    let other =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": {"n": "2"}});
     match maps.patch("m", &PatchParams::apply("theirs"), &Patch::Apply(&other)).await {
         Err(kube::Error::Api(status)) => assert_eq!((status.code, status.reason.as_str()), (409, "Conflict")),
         other => panic!("{other:?}"),

@@ -46,8 +46,14 @@ async fn pod_defaults(w: World) {
         assert_eq!(spec[member], expected, "{member}");
     }
     let a = &spec["containers"][0];
-    assert_eq!((&a["imagePullPolicy"], &spec["containers"][1]["imagePullPolicy"]), (&json!("Always"), &json!("IfNotPresent")));
-    assert_eq!((&a["terminationMessagePath"], &a["terminationMessagePolicy"]), (&json!("/dev/termination-log"), &json!("File")));
+    assert_eq!(
+        (&a["imagePullPolicy"], &spec["containers"][1]["imagePullPolicy"]),
+        (&json!("Always"), &json!("IfNotPresent"))
+    );
+    assert_eq!(
+        (&a["terminationMessagePath"], &a["terminationMessagePolicy"]),
+        (&json!("/dev/termination-log"), &json!("File"))
+    );
     assert_eq!(a["ports"][0]["protocol"], "TCP");
     assert_eq!(a["resources"]["requests"], json!({"cpu": "1", "memory": "1Gi"}));
     assert_eq!(a["env"][0]["valueFrom"]["fieldRef"]["apiVersion"], "v1");
@@ -74,13 +80,33 @@ async fn pod_refusals(w: World) {
     for (pointer, value, field) in [
         ("/spec/containers", json!([]), "spec.containers"),
         ("/spec/restartPolicy", json!("Sometimes"), "spec.restartPolicy"),
-        ("/spec/containers", json!([{"name": "a", "image": "x"}, {"name": "a", "image": "y"}]), "spec.containers[1].name"),
+        (
+            "/spec/containers",
+            json!([{"name": "a", "image": "x"}, {"name": "a", "image": "y"}]),
+            "spec.containers[1].name",
+        ),
         ("/spec/containers", json!([{"name": "No", "image": "x"}]), "spec.containers[0].name"),
         ("/spec/containers", json!([{"name": "a"}]), "spec.containers[0].image"),
-        ("/spec/containers", json!([{"name": "a", "image": "x", "imagePullPolicy": "Maybe"}]), "spec.containers[0].imagePullPolicy"),
-        ("/spec/containers", json!([{"name": "a", "image": "x", "env": [{"value": "v"}]}]), "spec.containers[0].env[0].name"),
-        ("/spec/containers", json!([{"name": "a", "image": "x", "volumeMounts": [{"name": "v", "mountPath": "/v"}]}]), "spec.containers[0].volumeMounts[0].name"),
-        ("/spec/volumes", json!([{"name": "v", "emptyDir": {}}, {"name": "v", "emptyDir": {}}]), "spec.volumes[1].name"),
+        (
+            "/spec/containers",
+            json!([{"name": "a", "image": "x", "imagePullPolicy": "Maybe"}]),
+            "spec.containers[0].imagePullPolicy",
+        ),
+        (
+            "/spec/containers",
+            json!([{"name": "a", "image": "x", "env": [{"value": "v"}]}]),
+            "spec.containers[0].env[0].name",
+        ),
+        (
+            "/spec/containers",
+            json!([{"name": "a", "image": "x", "volumeMounts": [{"name": "v", "mountPath": "/v"}]}]),
+            "spec.containers[0].volumeMounts[0].name",
+        ),
+        (
+            "/spec/volumes",
+            json!([{"name": "v", "emptyDir": {}}, {"name": "v", "emptyDir": {}}]),
+            "spec.volumes[1].name",
+        ),
     ] {
         let status = w.post(&pods, &with(pointer, value)).await.refused(422, "Invalid");
         assert!(fields(&status).contains(&field.to_owned()), "{field}: {status}");
@@ -110,7 +136,10 @@ async fn pod_status(w: World) {
     both["status"]["phase"] = json!("Running");
     both["metadata"]["labels"]["by"] = json!("main");
     let main = w.put(&at, &both).await.is(200);
-    assert_eq!((&main["status"]["phase"], &main["metadata"]["labels"]["by"]), (&json!("Pending"), &json!("main")));
+    assert_eq!(
+        (&main["status"]["phase"], &main["metadata"]["labels"]["by"]),
+        (&json!("Pending"), &json!("main"))
+    );
     let mut both = main.clone();
     both["status"]["phase"] = json!("Running");
     both["spec"]["activeDeadlineSeconds"] = json!(5);
@@ -180,7 +209,8 @@ async fn logs(w: World) {
 
 async fn secrets(w: World) {
     let secrets = w.core("secrets");
-    let body = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": {"k": "v"}});
+    let body =
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": {"k": "v"}});
     let made = w.post(&secrets, &body).await.is(201);
     assert_eq!((&made["data"]["k"], &made["type"]), (&json!("dg=="), &json!("Opaque")));
     assert!(made.get("stringData").is_none());
@@ -198,13 +228,15 @@ async fn secrets(w: World) {
 
 async fn events(w: World) {
     let events = w.core("events");
-    let event = |name: &str, about: &str| json!({
-        "apiVersion": "v1", "kind": "Event", "metadata": {"name": name},
-        "involvedObject": {"apiVersion": "v1", "kind": "Pod", "name": about, "namespace": w.namespace, "uid": "u"},
-        "reason": "Started", "message": "Started container", "type": "Normal", "count": 1,
-        "firstTimestamp": "2026-11-22T07:00:00Z", "lastTimestamp": "2026-11-22T07:00:00Z",
-        "source": {"component": "kubelet"},
-    });
+    let event = |name: &str, about: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "Event", "metadata": {"name": name},
+            "involvedObject": {"apiVersion": "v1", "kind": "Pod", "name": about, "namespace": w.namespace, "uid": "u"},
+            "reason": "Started", "message": "Started container", "type": "Normal", "count": 1,
+            "firstTimestamp": "2026-11-22T07:00:00Z", "lastTimestamp": "2026-11-22T07:00:00Z",
+            "source": {"component": "kubelet"},
+        })
+    };
     w.post(&events, &event("a", "p")).await.is(201);
     w.post(&events, &event("b", "q")).await.is(201);
     for (selector, expected) in [
@@ -216,17 +248,20 @@ async fn events(w: World) {
         let found = w.get(&format!("{events}?fieldSelector={selector}")).await.is(200);
         assert_eq!(names(&found), expected, "{selector}");
     }
-    let patched = w.patch(&format!("{events}/a"), "strategic-merge-patch", &json!({"count": 2})).await.is(200);
+    let patched =
+        w.patch(&format!("{events}/a"), "strategic-merge-patch", &json!({"count": 2})).await.is(200);
     assert_eq!(patched["count"], 2);
 }
 
 async fn leases(w: World) {
     let leases = w.leases();
-    let lease = |holder: &str| json!({
-        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "leader"},
-        "spec": {"holderIdentity": holder, "leaseDurationSeconds": 15, "leaseTransitions": 0,
-                 "acquireTime": "2026-11-22T07:00:00.000001Z", "renewTime": "2026-11-22T07:00:00.123456Z"},
-    });
+    let lease = |holder: &str| {
+        json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "leader"},
+            "spec": {"holderIdentity": holder, "leaseDurationSeconds": 15, "leaseTransitions": 0,
+                     "acquireTime": "2026-11-22T07:00:00.000001Z", "renewTime": "2026-11-22T07:00:00.123456Z"},
+        })
+    };
     let made = w.post(&leases, &lease("one")).await.is(201);
     assert_eq!(made["spec"]["renewTime"], "2026-11-22T07:00:00.123456Z");
     let at = format!("{leases}/leader");
@@ -264,7 +299,8 @@ async fn others(w: World) {
     let name = format!("node-{}", w.namespace);
     let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {"kubernetes.io/os": "linux"}}});
     w.post("/api/v1/nodes", &node).await.is(201);
-    let status = json!({"status": {"conditions": [{"type": "Ready", "status": "True"}], "allocatable": {"cpu": "2"}}});
+    let status =
+        json!({"status": {"conditions": [{"type": "Ready", "status": "True"}], "allocatable": {"cpu": "2"}}});
     let at = format!("/api/v1/nodes/{name}");
     let patched = w.patch(&format!("{at}/status"), "strategic-merge-patch", &status).await.is(200);
     assert_eq!(patched["status"]["allocatable"]["cpu"], "2");

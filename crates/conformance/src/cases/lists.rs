@@ -39,15 +39,19 @@ async fn label_selectors(w: World) {
         ("rank<1", vec!["a"]),
         ("env=prod,b", vec![]),
     ] {
-        let encoded = selector.replace(' ', "%20").replace('=', "%3D").replace('>', "%3E").replace('<', "%3C");
+        let encoded =
+            selector.replace(' ', "%20").replace('=', "%3D").replace('>', "%3E").replace('<', "%3C");
         let found = w.get(&format!("{maps}?labelSelector={encoded}")).await.is(200);
         assert_eq!(names(&found), expected, "{selector}");
     }
     for wrong in ["env in prod", "a=b=c", "!", "env in (a"] {
         let encoded = wrong.replace(' ', "%20").replace('=', "%3D");
         let status = w.get(&format!("{maps}?labelSelector={encoded}")).await.refused(400, "BadRequest");
-        assert!(status["message"].as_str().unwrap().contains("unable to parse requirement")
-            || status["message"].as_str().unwrap().contains("found"), "{status}");
+        assert!(
+            status["message"].as_str().unwrap().contains("unable to parse requirement")
+                || status["message"].as_str().unwrap().contains("found"),
+            "{status}"
+        );
     }
 }
 
@@ -59,7 +63,10 @@ async fn field_selectors(w: World) {
     }
     let found = w.get(&format!("{maps}?fieldSelector=metadata.name%3Db")).await.is(200);
     assert_eq!(names(&found), ["b"]);
-    let found = w.get(&format!("{maps}?fieldSelector=metadata.name!%3Db,metadata.name!%3Dkube-root-ca.crt")).await.is(200);
+    let found = w
+        .get(&format!("{maps}?fieldSelector=metadata.name!%3Db,metadata.name!%3Dkube-root-ca.crt"))
+        .await
+        .is(200);
     assert_eq!(names(&found), ["a"]);
     w.merge(&format!("{pods}/a/status"), &json!({"status": {"phase": "Running"}})).await.is(200);
     for (selector, expected) in [
@@ -106,7 +113,11 @@ async fn pages(w: World) {
     assert!(third["metadata"]["continue"].as_str().unwrap_or("").is_empty());
     w.get(&format!("{query}&continue=nonsense")).await.refused(400, "BadRequest");
     let plain = w.get(&format!("{maps}?limit=1")).await.is(200);
-    assert!(plain["metadata"]["remainingItemCount"].as_i64().is_some_and(|n| n >= 6), "{}", plain["metadata"]);
+    assert!(
+        plain["metadata"]["remainingItemCount"].as_i64().is_some_and(|n| n >= 6),
+        "{}",
+        plain["metadata"]
+    );
 }
 
 async fn versions(w: World) {
@@ -115,8 +126,11 @@ async fn versions(w: World) {
     let list = w.get(&maps).await.is(200);
     assert!(version(&list).parse::<u64>().unwrap() >= version(&made).parse::<u64>().unwrap());
     w.get(&format!("{maps}?resourceVersion=0")).await.is(200);
-    w.get(&format!("{maps}?resourceVersion={}&resourceVersionMatch=NotOlderThan", version(&made))).await.is(200);
-    let exact = w.get(&format!("{maps}?resourceVersion={}&resourceVersionMatch=Exact", version(&list))).await.is(200);
+    w.get(&format!("{maps}?resourceVersion={}&resourceVersionMatch=NotOlderThan", version(&made)))
+        .await
+        .is(200);
+    let exact =
+        w.get(&format!("{maps}?resourceVersion={}&resourceVersionMatch=Exact", version(&list))).await.is(200);
     assert_eq!(version(&exact), version(&list));
     let future = version(&list).parse::<u64>().unwrap() + 1_000_000;
     let status = w.get(&format!("{maps}?resourceVersion={future}")).await.refused(504, "Timeout");
@@ -131,7 +145,12 @@ async fn tables(w: World) {
     w.post(&w.jobs(), &prowjob("j")).await.is(201);
     w.post(&w.core("pods"), &pod("p")).await.is(201);
     let columns = |t: &Value| -> Vec<String> {
-        t["columnDefinitions"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap().to_owned()).collect()
+        t["columnDefinitions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|c| c["name"].as_str().unwrap().to_owned())
+            .collect()
     };
     let table = w.get_as(&w.jobs(), accept).await.is(200);
     assert_eq!(table["kind"], "Table");
@@ -139,7 +158,10 @@ async fn tables(w: World) {
         ["Name", "Job", "BuildId", "Type", "Org", "Repo", "Pulls", "StartTime", "CompletionTime", "State"];
     assert_eq!(columns(&table), expected);
     let row = &table["rows"][0];
-    assert_eq!((&row["cells"][0], &row["cells"][1], &row["cells"][9]), (&json!("j"), &json!("unit"), &json!("triggered")));
+    assert_eq!(
+        (&row["cells"][0], &row["cells"][1], &row["cells"][9]),
+        (&json!("j"), &json!("unit"), &json!("triggered"))
+    );
     assert_eq!(row["cells"][6], "7");
     assert_eq!(row["object"]["metadata"]["name"], "j");
     let table = w.get_as(&w.core("pods"), accept).await.is(200);
@@ -159,6 +181,8 @@ async fn metadata_only(w: World) {
     assert_eq!(list["kind"], "PartialObjectMetadataList");
     assert_eq!(list["items"][0]["metadata"]["name"], "j");
     assert!(list["items"][0].get("spec").is_none());
-    let one = w.get_as(&format!("{}/j", w.jobs()), "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io").await;
+    let one = w
+        .get_as(&format!("{}/j", w.jobs()), "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io")
+        .await;
     assert_eq!(one.is(200)["kind"], "PartialObjectMetadata");
 }

@@ -25,9 +25,18 @@ pub const CASES: &[Case] = cases! {
 
 async fn discovery(w: World) {
     let core = w.get("/api/v1").await.is(200);
-    for plural in ["configmaps", "events", "namespaces", "nodes", "pods", "pods/status", "pods/log", "pods/binding",
-        "secrets", "serviceaccounts"]
-    {
+    for plural in [
+        "configmaps",
+        "events",
+        "namespaces",
+        "nodes",
+        "pods",
+        "pods/status",
+        "pods/log",
+        "pods/binding",
+        "secrets",
+        "serviceaccounts",
+    ] {
         assert!(core["resources"].as_array().unwrap().iter().any(|r| r["name"] == plural), "{plural}");
     }
     let groups = w.get("/apis").await.is(200);
@@ -36,7 +45,10 @@ async fn discovery(w: World) {
     }
     let prow = w.get("/apis/prow.k8s.io/v1").await.is(200);
     let jobs = &prow["resources"][0];
-    assert_eq!((&jobs["name"], &jobs["kind"], &jobs["namespaced"]), (&json!("prowjobs"), &json!("ProwJob"), &json!(true)));
+    assert_eq!(
+        (&jobs["name"], &jobs["kind"], &jobs["namespaced"]),
+        (&json!("prowjobs"), &json!("ProwJob"), &json!(true))
+    );
     assert_eq!(jobs["singularName"], "prowjob");
     assert_eq!(prow["resources"].as_array().unwrap().len(), 1, "ProwJobs have no subresources");
     w.get("/apis/nothing.example.com/v1").await.is(404);
@@ -48,11 +60,16 @@ async fn openapi(w: World) {
     let path = index["paths"]["apis/prow.k8s.io/v1"]["serverRelativeURL"].as_str().unwrap().to_owned();
     let document = w.get(&path).await.is(200);
     let schemas = document["components"]["schemas"].as_object().unwrap();
-    let job = schemas.values().find(|s| s["x-kubernetes-group-version-kind"][0]["kind"] == "ProwJob").unwrap();
+    let job =
+        schemas.values().find(|s| s["x-kubernetes-group-version-kind"][0]["kind"] == "ProwJob").unwrap();
     assert!(job["properties"]["spec"].is_object());
     let path = index["paths"]["api/v1"]["serverRelativeURL"].as_str().unwrap().to_owned();
     let document = w.get(&path).await.is(200);
-    let spec = document["components"]["schemas"].as_object().unwrap().iter().find(|(name, _)| name.ends_with("PodSpec"));
+    let spec = document["components"]["schemas"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .find(|(name, _)| name.ends_with("PodSpec"));
     let containers = &spec.unwrap().1["properties"]["containers"];
     assert_eq!(containers["x-kubernetes-list-map-keys"], json!(["name"]));
     assert_eq!(containers["x-kubernetes-patch-merge-key"], "name");

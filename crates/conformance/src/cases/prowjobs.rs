@@ -48,7 +48,11 @@ async fn validation(w: World) {
         ("/spec/decoration_config", json!({"timeout": 7200}), "spec.decoration_config.timeout"),
         ("/spec/pod_spec/containers", json!(null), "spec.pod_spec.containers"),
         ("/spec/pod_spec/containers/0/command", json!("sh"), "spec.pod_spec.containers[0].command"),
-        ("/spec/pod_spec/containers/0/env", json!([{"value": "x"}]), "spec.pod_spec.containers[0].env[0].name"),
+        (
+            "/spec/pod_spec/containers/0/env",
+            json!([{"value": "x"}]),
+            "spec.pod_spec.containers[0].env[0].name",
+        ),
         ("/status/state", json!(null), "status.state"),
         ("/status/state", json!("done"), "status.state"),
         ("/status/startTime", json!("yesterday"), "status.startTime"),
@@ -81,7 +85,9 @@ async fn validation(w: World) {
     w.post(&jobs, &with("/status", json!(null))).await.is(201);
     // An update is held to the same.
     w.post(&w.jobs(), &prowjob("j")).await.is(201);
-    w.merge(&format!("{}/j", w.jobs()), &json!({"status": {"state": "success"}})).await.refused(422, "Invalid");
+    w.merge(&format!("{}/j", w.jobs()), &json!({"status": {"state": "success"}}))
+        .await
+        .refused(422, "Invalid");
 }
 
 async fn pruning(w: World) {
@@ -89,12 +95,14 @@ async fn pruning(w: World) {
     job["spec"]["pipeline_run_spec"] = json!({"anything": {"goes": [1]}});
     job["spec"]["refs"]["pulls"][0]["extra"] = json!("x");
     let answer = w.post(&format!("{}?fieldValidation=Warn", w.jobs()), &job).await;
-    let warnings: Vec<_> = answer.headers.get_all("warning").iter().map(|v| v.to_str().unwrap().to_owned()).collect();
+    let warnings: Vec<_> =
+        answer.headers.get_all("warning").iter().map(|v| v.to_str().unwrap().to_owned()).collect();
     assert!(warnings.iter().any(|w| w.contains("unknown field \\\"spec.typo\\\"")), "{warnings:?}");
     let made = answer.is(201);
     assert!(made["spec"].get("typo").is_none() && made["spec"]["refs"]["pulls"][0].get("extra").is_none());
     assert_eq!(made["spec"]["pipeline_run_spec"], json!({"anything": {"goes": [1]}}));
-    let strict = w.post(&format!("{}?fieldValidation=Strict", w.jobs()), &job).await.refused(400, "BadRequest");
+    let strict =
+        w.post(&format!("{}?fieldValidation=Strict", w.jobs()), &job).await.refused(400, "BadRequest");
     let message = strict["message"].as_str().unwrap();
     assert!(message.contains("unknown field \"spec.typo\""), "{message}");
     assert!(message.contains("unknown field \"spec.refs.pulls[0].extra\""), "{message}");
@@ -127,14 +135,21 @@ async fn keyed_lists(w: World) {
     for doubled in [
         json!([{"name": "a", "image": "x"}, {"name": "a", "image": "y"}]),
         container(json!({"env": [{"name": "A"}, {"name": "A"}]})),
-        container(json!({"volumeMounts": [{"name": "v", "mountPath": "/a"}, {"name": "w", "mountPath": "/a"}]})),
+        container(
+            json!({"volumeMounts": [{"name": "v", "mountPath": "/a"}, {"name": "w", "mountPath": "/a"}]}),
+        ),
         container(json!({"ports": [{"containerPort": 1}, {"containerPort": 1}]})),
         json!([{"image": "nameless"}]),
     ] {
         let mut job = prowjob("j");
         job["spec"]["pod_spec"]["containers"] = doubled.clone();
         let answer = w.post(&w.jobs(), &job).await;
-        assert_eq!((answer.code, &answer.body["reason"]), (422, &json!("Invalid")), "{doubled}: {}", answer.body);
+        assert_eq!(
+            (answer.code, &answer.body["reason"]),
+            (422, &json!("Invalid")),
+            "{doubled}: {}",
+            answer.body
+        );
     }
     let mut job = prowjob("j");
     job["spec"]["pod_spec"]["containers"] = json!([{"name": "", "image": "x", "resources": {}}]);

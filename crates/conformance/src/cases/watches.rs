@@ -23,7 +23,8 @@ async fn changes(w: World) {
     let maps = w.core("configmaps");
     let at = format!("{maps}/m");
     let start = version(&w.get(&maps).await.is(200));
-    let mut events = w.watch(&format!("{maps}?watch=true&resourceVersion={start}&fieldSelector=metadata.name%3Dm")).await;
+    let mut events =
+        w.watch(&format!("{maps}?watch=true&resourceVersion={start}&fieldSelector=metadata.name%3Dm")).await;
     let made = w.post(&maps, &map("m")).await.is(201);
     let changed = w.merge(&at, &json!({"data": {"a": "2"}})).await.is(200);
     w.delete(&at, &Value::Null).await.is(200);
@@ -34,7 +35,10 @@ async fn changes(w: World) {
     let deleted = events.next().await.unwrap();
     assert_eq!((&deleted["type"], &deleted["object"]["data"]["a"]), (&json!("DELETED"), &json!("2")));
     let number = |v: &str| v.parse::<u64>().unwrap();
-    assert!(number(&version(&deleted["object"])) > number(&version(&changed)), "the removal has a version of its own");
+    assert!(
+        number(&version(&deleted["object"])) > number(&version(&changed)),
+        "the removal has a version of its own"
+    );
 }
 
 async fn resumption(w: World) {
@@ -46,7 +50,8 @@ async fn resumption(w: World) {
     // Broken off after every few events, each goes on behind the last one that was seen.
     let (mut from, mut seen) = (start, Vec::new());
     while seen.len() < 30 {
-        let mut events = w.watch(&format!("{maps}?watch=1&labelSelector=watched&resourceVersion={from}")).await;
+        let mut events =
+            w.watch(&format!("{maps}?watch=1&labelSelector=watched&resourceVersion={from}")).await;
         for _ in 0..4.min(30 - seen.len()) {
             let event = events.next().await.unwrap();
             assert_eq!(event["type"], "ADDED", "{event}");
@@ -73,7 +78,8 @@ async fn from_nothing(w: World) {
 async fn selected(w: World) {
     let maps = w.core("configmaps");
     let start = version(&w.get(&maps).await.is(200));
-    let mut red = w.watch(&format!("{maps}?watch=true&resourceVersion={start}&labelSelector=color%3Dred")).await;
+    let mut red =
+        w.watch(&format!("{maps}?watch=true&resourceVersion={start}&labelSelector=color%3Dred")).await;
     w.post(&maps, &labelled("m", "color", "blue")).await.is(201);
     let at = format!("{maps}/m");
     w.merge(&at, &json!({"metadata": {"labels": {"color": "red"}}})).await.is(200);
@@ -84,15 +90,19 @@ async fn selected(w: World) {
     assert_eq!(red.brief().await, "MODIFIED m");
     let gone = red.next().await.unwrap();
     assert_eq!(gone["type"], "DELETED");
-    assert_eq!(gone["object"]["metadata"]["labels"]["color"], "red", "as it was when it was last in the selection");
+    assert_eq!(
+        gone["object"]["metadata"]["labels"]["color"], "red",
+        "as it was when it was last in the selection"
+    );
     assert_eq!(version(&gone["object"]), version(&left));
     w.post(&maps, &labelled("n", "color", "red")).await.is(201);
     assert_eq!(red.brief().await, "ADDED n");
     // By field.
     let pods = w.core("pods");
     let start = version(&w.get(&pods).await.is(200));
-    let mut running =
-        w.watch(&format!("{pods}?watch=true&resourceVersion={start}&fieldSelector=status.phase%3DRunning")).await;
+    let mut running = w
+        .watch(&format!("{pods}?watch=true&resourceVersion={start}&fieldSelector=status.phase%3DRunning"))
+        .await;
     w.post(&pods, &pod("p")).await.is(201);
     for phase in ["Running", "Succeeded"] {
         w.merge(&format!("{pods}/p/status"), &json!({"status": {"phase": phase}})).await.is(200);
@@ -125,7 +135,8 @@ async fn streaming_list(w: World) {
     for name in ["a", "b"] {
         w.post(&maps, &labelled(name, "s", "1")).await.is(201);
     }
-    let query = "watch=true&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan";
+    let query =
+        "watch=true&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan";
     let mut events = w.watch(&format!("{maps}?{query}&labelSelector=s&timeoutSeconds=30")).await;
     let mut first = [events.brief().await, events.brief().await];
     first.sort();
@@ -153,7 +164,10 @@ async fn compacted(w: World) {
         seen = w.watch(&format!("{events}?watch=true&resourceVersion={first}")).await.next().await.unwrap();
     }
     let status = &seen["object"];
-    assert_eq!((&status["kind"], &status["code"], &status["reason"]), (&json!("Status"), &json!(410), &json!("Expired")));
+    assert_eq!(
+        (&status["kind"], &status["code"], &status["reason"]),
+        (&json!("Status"), &json!(410), &json!("Expired"))
+    );
     let message = status["message"].as_str().unwrap();
     assert!(message.contains("too old"), "{message}");
     let mut after = w.watch(&format!("{events}?watch=true&resourceVersion={first}")).await;

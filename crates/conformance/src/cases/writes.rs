@@ -88,7 +88,10 @@ async fn merge_patches(w: World) {
     });
     let patched = w.merge(&at, &patch).await.is(200);
     assert_eq!(patched["metadata"]["labels"], json!({"new": "1"}));
-    assert_eq!((&patched["status"]["state"], &patched["status"]["pod_name"]), (&json!("pending"), &json!("p")));
+    assert_eq!(
+        (&patched["status"]["state"], &patched["status"]["pod_name"]),
+        (&json!("pending"), &json!("p"))
+    );
     assert!(patched["status"].get("build_id").is_none());
     let containers = patched["spec"]["pod_spec"]["containers"].as_array().unwrap();
     assert_eq!((containers.len(), &containers[0]["name"]), (1, &json!("other")), "lists are replaced");
@@ -106,8 +109,12 @@ async fn strategic(w: World) {
     let at = format!("{pods}/p");
     let patch = json!({"metadata": {"labels": {"more": "1"}}, "spec": {"containers": [{"name": "b", "image": "b:2"}]}});
     let patched = w.patch(&at, "strategic-merge-patch", &patch).await.is(200);
-    let images: Vec<_> =
-        patched["spec"]["containers"].as_array().unwrap().iter().map(|c| c["image"].as_str().unwrap()).collect();
+    let images: Vec<_> = patched["spec"]["containers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c["image"].as_str().unwrap())
+        .collect();
     assert_eq!(images, ["a:1", "b:2"], "containers are known by their names");
     assert_eq!(patched["metadata"]["labels"], json!({"app": "test", "more": "1"}));
     let patch = json!({"metadata": {"labels": {"app": null}, "finalizers": ["example.com/a"]}});
@@ -116,7 +123,8 @@ async fn strategic(w: World) {
     let both = w.patch(&at, "strategic-merge-patch", &patch).await.is(200);
     assert_eq!(both["metadata"]["labels"], json!({"more": "1"}));
     assert_eq!(both["metadata"]["finalizers"].as_array().unwrap().len(), 2);
-    let patch = json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["example.com/a", "example.com/b"]}});
+    let patch =
+        json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["example.com/a", "example.com/b"]}});
     let none = w.patch(&at, "strategic-merge-patch", &patch).await.is(200);
     assert!(none["metadata"].get("finalizers").is_none_or(|f| f == &json!([])), "{none}");
     let conditions = |status: &str| json!({"status": {"conditions": [{"type": "Ready", "status": status}]}});
@@ -163,16 +171,28 @@ async fn unknown_fields(w: World) {
     body["spec"]["containers"][0]["typo"] = json!(1);
     body["spec"]["alsoTypo"] = json!("x");
     let answer = w.post(&pods, &body).await;
-    let warnings: Vec<_> = answer.headers.get_all("warning").iter().map(|v| v.to_str().unwrap().to_owned()).collect();
-    assert!(warnings.iter().any(|w| w.contains("unknown field \\\"spec.containers[0].typo\\\"")), "{warnings:?}");
+    let warnings: Vec<_> =
+        answer.headers.get_all("warning").iter().map(|v| v.to_str().unwrap().to_owned()).collect();
+    assert!(
+        warnings.iter().any(|w| w.contains("unknown field \\\"spec.containers[0].typo\\\"")),
+        "{warnings:?}"
+    );
     let made = answer.is(201);
     assert!(made["spec"].get("alsoTypo").is_none() && made["spec"]["containers"][0].get("typo").is_none());
-    let quiet = w.post(&format!("{pods}?fieldValidation=Ignore&dryRun=All"), &{ body["metadata"]["name"] = json!("q"); body.clone() }).await;
+    let quiet = w
+        .post(&format!("{pods}?fieldValidation=Ignore&dryRun=All"), &{
+            body["metadata"]["name"] = json!("q");
+            body.clone()
+        })
+        .await;
     assert!(quiet.headers.get("warning").is_none());
     quiet.is(201);
     let status = w.post(&format!("{pods}?fieldValidation=Strict"), &body).await.refused(400, "BadRequest");
     let message = status["message"].as_str().unwrap();
-    assert!(message.contains("strict decoding error") && message.contains("unknown field \"spec.alsoTypo\""), "{message}");
+    assert!(
+        message.contains("strict decoding error") && message.contains("unknown field \"spec.alsoTypo\""),
+        "{message}"
+    );
     w.post(&format!("{pods}?fieldValidation=Sometimes"), &body).await.is(422);
 }
 

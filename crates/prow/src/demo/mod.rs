@@ -140,7 +140,10 @@ async fn play(
         )
     };
     let cluster = match &args.kubeconfig {
-        None => Cluster::Embedded(ports::loopback("the API server", "--data-dir", Port::Exactly(0)).await?),
+        None => Cluster::Embedded {
+            socket: ports::loopback("the API server", "--data-dir", Port::Exactly(0)).await?,
+            names: Vec::new(),
+        },
         Some(path) => {
             let options = KubernetesOptions {
                 kubeconfig: Some(path.clone()),

@@ -18,7 +18,12 @@ use tokio::net::TcpListener;
 /// Where ProwJobs and Pods live.
 pub enum Cluster {
     /// In an embedded API server that listens here for kubectl; Pods run on this machine.
-    Embedded(TcpListener),
+    Embedded {
+        /// Listens for kubectl.
+        socket: TcpListener,
+        /// Names beside loopback under which kubectl reaches it; without any it has to listen on loopback.
+        names: Vec<String>,
+    },
     /// In Kubernetes.
     Kubernetes {
         /// The infrastructure cluster and the build clusters.
