@@ -34,6 +34,25 @@ pub fn merge_diff(before: &Value, after: &Value) -> Option<Value> {
     }
 }
 
+/// Carries out a merge patch.
+pub fn apply(object: &mut Value, patch: &Value) {
+    let Value::Object(changes) = patch else {
+        *object = patch.clone();
+        return;
+    };
+    if !object.is_object() {
+        *object = Value::Object(Map::new());
+    }
+    let Value::Object(members) = object else { return };
+    for (key, change) in changes {
+        if change.is_null() {
+            members.remove(key);
+        } else {
+            apply(members.entry(key.clone()).or_insert(Value::Null), change);
+        }
+    }
+}
+
 /// [`merge_diff`] of two typed objects.
 pub fn diff<T: Serialize>(before: &T, after: &T) -> Result<Option<Value>, serde_json::Error> {
     Ok(merge_diff(&serde_json::to_value(before)?, &serde_json::to_value(after)?))
@@ -53,6 +72,19 @@ pub fn guard(patch: &mut Value, resource_version: &str) {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_was_told_apart_is_put_together_again() {
+        for (before, after) in [
+            (json!({"a": 1, "b": {"c": 2, "d": [1]}}), json!({"a": 1, "b": {"d": [2, 3]}, "e": {"f": {}}})),
+            (json!({"a": {"b": 1}}), json!({"a": 7})),
+            (json!({"a": 7}), json!({"a": {"b": {"c": 1}}})),
+        ] {
+            let mut object = before.clone();
+            apply(&mut object, &merge_diff(&before, &after).unwrap());
+            assert_eq!(object, after);
+        }
+    }
 
     #[test]
     fn a_patch_holds_only_what_changed() {

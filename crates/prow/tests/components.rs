@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 
 mod common;
+mod roles;
 
 use common::{Prow, client, in_time};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -16,6 +17,7 @@ use prow_forge::{Forge, ForgeOptions, OrgRole};
 use prow_github::{Client, ClientOptions, NewPullRequest, TokenSource};
 use prow_kube::{Store, prowjobs};
 use prow_service::clock::SystemClock;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +25,9 @@ struct Cluster {
     kubeconfig: PathBuf,
     client: kube::Client,
     namespace: String,
+    /// Kubeconfigs of service accounts with the roles of upstream's manifests, by component; an API server without
+    /// role-based access control has none.
+    identities: BTreeMap<&'static str, PathBuf>,
     stop: CancellationToken,
 }
 
@@ -31,7 +36,9 @@ impl Cluster {
     async fn get(dir: &Path) -> Cluster {
         prow_github::install_tls();
         let stop = CancellationToken::new();
-        let kubeconfig = match std::env::var_os("PROW_TEST_KUBECONFIG") {
+        let named = std::env::var_os("PROW_TEST_KUBECONFIG");
+        let real = named.is_some();
+        let kubeconfig = match named {
             Some(path) => PathBuf::from(path),
             None => {
                 let server = prow_apiserver::ApiServer::open(
@@ -60,7 +67,11 @@ impl Cluster {
             };
             Api::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
         }
-        Cluster { kubeconfig, client, namespace, stop }
+        let identities = match real {
+            true => roles::identities(&client, &kubeconfig, &namespace, dir).await,
+            false => BTreeMap::new(),
+        };
+        Cluster { kubeconfig, client, namespace, identities, stop }
     }
 
     fn jobs(&self) -> Store<ProwJob> {
@@ -101,7 +112,8 @@ fn write(dir: &Path, name: &str, text: &str) -> String {
 fn component(name: &str, dir: &Path, cluster: &Cluster, more: &[&str]) -> Prow {
     let config = format!("--config-path={}", dir.join("config.yaml").display());
     let jobs = format!("--job-config-path={}", dir.join("jobs.yaml").display());
-    let kubeconfig = format!("--kubeconfig={}", cluster.kubeconfig.display());
+    let kubeconfig = cluster.identities.get(name).unwrap_or(&cluster.kubeconfig);
+    let kubeconfig = format!("--kubeconfig={}", kubeconfig.display());
     let mut args = vec![name, &config, &jobs, &kubeconfig, "--health-port=0", "--metrics-port=0"];
     args.extend(more);
     Prow::start(&args)
