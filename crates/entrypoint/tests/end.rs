@@ -176,6 +176,10 @@ fn memory_that_runs_out_is_seen() {
         return;
     };
     std::fs::write(&limit, "33554432").unwrap();
+    // Nor may it move to swap, where there is any.
+    for (name, value) in [("memory.memsw.limit_in_bytes", "33554432"), ("memory.swap.max", "0")] {
+        let _ = std::fs::write(limit.with_file_name(name), value);
+    }
     let dir = tempfile::tempdir().unwrap();
     // The child is the largest and goes; its parent tells with what code.
     let script = "(x=$(head -c 100000000 /dev/zero | tr '\\0' x); true); exit $(($? == 137 ? 5 : 6))";
