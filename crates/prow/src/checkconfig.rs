@@ -2,6 +2,8 @@
 //!
 //! Here is what the checks must be told: files, the clusters that plank found, repositories as GitHub has them.
 
+mod inrepo;
+
 use crate::component::common::{PluginArgs, StorageArgs};
 use crate::flags::{self, ConfigArgs, GithubArgs};
 use crate::why::place::Places;
@@ -50,6 +52,12 @@ pub struct Args {
     /// Annotations that every job must have (repeatable, or separated by commas)
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     required_job_annotations: Vec<String>,
+    /// Check the jobs that this repository (org/repo) defines itself, in .prow/ or .prow.yaml where you stand
+    #[arg(long, value_name = "REPO")]
+    prow_yaml_repo_name: Option<String>,
+    /// The repository's .prow.yaml, or .prow, if it is not where you stand
+    #[arg(long, value_name = "FILE", requires = "prow_yaml_repo_name")]
+    prow_yaml_path: Option<PathBuf>,
     /// How to say what was found
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -91,6 +99,7 @@ fn help() -> String {
         "\nExamples:\n  prow checkconfig --config-path config.yaml --job-config-path jobs/ --plugin-config plugins.yaml\n  \
 prow checkconfig --config-path config.yaml --job-config-path jobs/ --strict --exclude-warning non-decorated-jobs\n  \
 prow checkconfig --config-path config.yaml --job-config-path jobs/ --strict --warnings unknown-fields-all -o github\n  \
+prow checkconfig --config-path config.yaml --job-config-path jobs/ --prow-yaml-repo-name acme/rocket\n  \
 prow checkconfig --config-path config.yaml -o json | jq -r '.findings[] | \"\\(.file):\\(.line) \\(.message)\"'",
     );
     out
@@ -139,6 +148,10 @@ async fn found(
 ) -> anyhow::Result<Vec<Finding>> {
     let files = files(options)?;
     let mut more = Vec::new();
+    if let Some(repo) = &args.prow_yaml_repo_name {
+        let root = inrepo::root(args.prow_yaml_path.as_deref());
+        more.extend(inrepo::check(snapshot, repo, &root, on)?);
+    }
     let statuses = if on.has(check::VALIDATE_CLUSTER_FIELD) {
         cluster_statuses(args, &snapshot.prow.plank.build_cluster_status_file, &mut more).await
     } else {

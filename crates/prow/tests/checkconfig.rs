@@ -134,6 +134,53 @@ fn flags_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn a_repository_checks_its_own_jobs() {
+    let fixture = clean();
+    let checkout = fixture.dir.path().join("rocket");
+    std::fs::create_dir_all(checkout.join(".prow/more")).unwrap();
+    let check = |args: &[&str]| {
+        let ran = Command::new(env!("CARGO_BIN_EXE_prow"))
+            .current_dir(&checkout)
+            .args(["checkconfig", "--config-path", &fixture.path("config.yaml")])
+            .args(["--prow-yaml-repo-name", "acme/rocket"])
+            .args(args)
+            .output()
+            .unwrap();
+        (ran.status.code(), String::from_utf8(ran.stdout).unwrap())
+    };
+    let job = |more: &str| {
+        format!(
+            "presubmits:\n- name: own\n{more}  always_run: true\n  spec: {{containers: [{{image: a, command: [c]}}]}}\n"
+        )
+    };
+    let write = |text: &str| std::fs::write(checkout.join(".prow/more/jobs.yaml"), text).unwrap();
+    write(&job(""));
+    assert_eq!(check(&["--strict"]).0, Some(0), "{}", check(&["--strict"]).1);
+    write(&job("  cluster: secret\n"));
+    let (code, out) = check(&[]);
+    assert_eq!(code, Some(1));
+    assert!(
+        out.contains(".prow/more/jobs.yaml:2: error: ") && out.contains("cluster \"secret\" is not open"),
+        "{out}"
+    );
+    write(&job("  alwys_run: true\n"));
+    let (code, out) = check(&["--strict"]);
+    assert!(code == Some(0) && out.contains("note: presubmits[0].alwys_run: unknown key"), "{out}");
+    let (code, out) = check(&["--warnings", "unknown-fields-all"]);
+    assert!(code == Some(1) && out.contains("error: presubmits[0].alwys_run"), "{out}");
+    // From elsewhere, by the path of the file.
+    std::fs::remove_dir_all(checkout.join(".prow")).unwrap();
+    std::fs::write(checkout.join(".prow.yaml"), "presubmits: [{name: '?'}]\n").unwrap();
+    let path = fixture.path("rocket/.prow.yaml");
+    let ran =
+        fixture.prow(&["checkconfig", "--prow-yaml-repo-name=acme/rocket", "--prow-yaml-path", &path], "");
+    assert!(ran.code == Some(1) && ran.stdout.contains(&format!("{path}:1: error: ")), "{}", ran.stdout);
+    assert_eq!(fixture.prow(&["checkconfig", "--prow-yaml-path", &path], "").code, Some(2));
+    std::fs::remove_file(&path).unwrap();
+    assert!(check(&[]).1.contains("there is neither .prow nor .prow.yaml in ."));
+}
+
+#[test]
 fn clusters_are_those_that_plank_wrote_down() {
     let fixture = clean();
     let statuses = fixture.path("statuses.json");
