@@ -48,7 +48,7 @@ pub use diff::{JobChanges, JobId};
 pub use goregex::GoRegex;
 pub use gotemplate::{GoTemplate, TemplateError};
 pub use jobs::{Jobs, Periodic, Postsubmit, Presubmit};
-pub use load::{LoadOptions, load};
+pub use load::{LoadOptions, load, own_jobs};
 pub use plugins::PluginConfig;
 pub use podtemplate::PodTemplate;
 pub use prowconfig::ProwConfig;

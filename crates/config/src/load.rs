@@ -2,12 +2,14 @@
 
 mod jobset;
 mod memory;
+mod own;
 mod parallel;
 mod plugin_parts;
 mod supplemental;
 
 pub(crate) use jobset::finish_file;
 pub(crate) use memory::Memory;
+pub use own::own_jobs;
 
 use crate::diagnostic::{Diagnostic, Kind, LoadErrors, Severity};
 use crate::goyaml::{self, Cursor, Document, Findings};

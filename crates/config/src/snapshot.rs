@@ -1,6 +1,7 @@
 //! One consistent state of the whole configuration.
 
 use crate::diagnostic::Diagnostic;
+use crate::inrepo::InRepoJobs;
 use crate::jobs::{Jobs, Postsubmit, Presubmit};
 use crate::plugins::PluginConfig;
 use crate::prowconfig::ProwConfig;
@@ -27,5 +28,17 @@ impl Snapshot {
     /// Postsubmits of `org/repo` (or a Gerrit identifier), in order.
     pub fn postsubmits_for(&self, repo: &str) -> &[Postsubmit] {
         self.jobs.postsubmits_for(repo)
+    }
+
+    /// With the jobs that a repository (`org/repo`) defines itself after those of the configuration: what is in force
+    /// for one commit.
+    pub fn with_own_jobs(mut self, repo: &str, own: &InRepoJobs) -> Snapshot {
+        if !own.presubmits.is_empty() {
+            self.jobs.presubmits.entry(repo.to_owned()).or_default().extend_from_slice(&own.presubmits);
+        }
+        if !own.postsubmits.is_empty() {
+            self.jobs.postsubmits.entry(repo.to_owned()).or_default().extend_from_slice(&own.postsubmits);
+        }
+        self
     }
 }

@@ -62,7 +62,7 @@ pub struct GithubArgs {
     /// GitHub's API (repeatable, tried in order); a GitHub Enterprise one ends in /api/v3
     #[arg(long, value_name = "URL", default_value = "https://api.github.com")]
     github_endpoint: Vec<Url>,
-    /// Host that links name
+    /// Host that links and clone URLs name; one with a scheme is cloned from as it is
     #[arg(long, value_name = "HOST", default_value = "github.com")]
     github_host: String,
     /// File with a token; without one calls are anonymous
@@ -98,6 +98,12 @@ pub fn go_duration(text: &str) -> Result<Duration, String> {
 }
 
 impl GithubArgs {
+    /// Where repositories are fetched from, without organisation and name.
+    pub fn git_base(&self) -> String {
+        let host = &self.github_host;
+        if host.contains("://") { host.clone() } else { format!("https://{host}") }
+    }
+
     fn throttle(&self) -> anyhow::Result<Option<ThrottleOptions>> {
         let (hourly_tokens, burst) = (self.hourly_tokens, self.allowed_burst);
         if hourly_tokens == 0 {

@@ -3,6 +3,7 @@
 use crate::configdiff;
 use crate::describe;
 use crate::flags::{self, ConfigArgs};
+use crate::own_jobs::CheckoutArgs;
 use clap::{Args as ClapArgs, Subcommand};
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -24,7 +25,12 @@ enum Command {
         after_help = "Example:\n  prow config jobs --config-path config.yaml --job-config-path jobs/ | \
 jq -r 'select(.job.cluster==\"default\").job.name'"
     )]
-    Jobs(ConfigArgs),
+    Jobs {
+        #[command(flatten)]
+        config: ConfigArgs,
+        #[command(flatten)]
+        checkout: CheckoutArgs,
+    },
     #[command(
         about = "Print the JSON Schema of a configuration file, for editors",
         long_about = "Print the JSON Schema (draft 7) of a configuration file. An editor with a YAML language server \
@@ -44,13 +50,13 @@ is and changes nothing: what has no default is commented out."
 
 /// Prints what was asked for.
 pub async fn main(args: Args) -> anyhow::Result<ExitCode> {
-    let config = match args.command {
-        Command::Jobs(config) => config,
+    let (config, checkout) = match args.command {
+        Command::Jobs { config, checkout } => (config, checkout),
         Command::Schema(args) => return describe::schema(&args).map(|()| ExitCode::SUCCESS),
         Command::Docs(args) => return describe::docs(&args).map(|()| ExitCode::SUCCESS),
         Command::Diff(args) => return configdiff::main(*args).await,
     };
-    let snapshot = config.load(None)?;
+    let snapshot = checkout.add_to(config.load(None)?)?;
     let mut out = String::new();
     for record in prow_config::golden::job_records(&snapshot.jobs) {
         // Writing to a String cannot fail.

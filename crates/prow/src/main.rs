@@ -11,6 +11,7 @@ mod flags;
 mod jobs;
 mod mkpj;
 mod mkpod;
+mod own_jobs;
 mod ports;
 mod run;
 mod up;

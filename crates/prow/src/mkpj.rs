@@ -1,6 +1,7 @@
 //! `prow mkpj`: a ProwJob of a configured job (prow-runtime §11.9).
 
 use crate::flags::{self, ConfigArgs, GithubArgs, Output};
+use crate::own_jobs::CheckoutArgs;
 use crate::wanted::{Found, Given, find, of_branch};
 use anyhow::{Context, bail};
 use clap::Args as ClapArgs;
@@ -70,13 +71,15 @@ pub struct Args {
     #[command(flatten)]
     config: ConfigArgs,
     #[command(flatten)]
+    checkout: CheckoutArgs,
+    #[command(flatten)]
     github: GithubArgs,
 }
 
 /// Prints or runs the job.
 pub async fn main(args: Args) -> anyhow::Result<ExitCode> {
     logs::init("warn", Some(logs::Format::Text));
-    let snapshot = args.config.load(None)?;
+    let snapshot = args.checkout.add_to(args.config.load(None)?)?;
     let given = Given {
         base_ref: args.base_ref.clone(),
         base_sha: args.base_sha.clone(),

@@ -7,11 +7,9 @@ use clap::{Args, ValueEnum};
 use prow_api::Secret;
 use prow_api::prowjob::ProwJob;
 use prow_apiserver::ApiServer;
-use prow_config::inrepo::InRepo;
 use prow_config::{Handle, Snapshot};
 use prow_crier::Crier;
 use prow_deck::Deck;
-use prow_git::{MirrorOptions, Mirrors};
 use prow_hook::Hook;
 use prow_kube::clusters::PLANK_VERBS;
 use prow_kube::{Clients, Store, prowjobs};
@@ -310,10 +308,7 @@ impl World {
             "horologium",
             prow_horologium::run(config.clone(), clients.clone(), jobs.clone(), clock.clone(), stop),
         );
-        let tokens = github.clone();
-        let mirrors = MirrorOptions::at(data_dir.join("git"), &git_base)
-            .with_token(move || tokens.token().map_err(|e| e.to_string()));
-        let own_jobs = InRepo::new(Arc::new(Mirrors::new(mirrors)));
+        let own_jobs = crate::own_jobs::fetched(&data_dir.join("git"), &git_base, &github);
         let receiver = Hook::open(
             prow_hook::Options::new(data_dir.join("hook"), hmac_secret_file),
             prow_hook::Deps {

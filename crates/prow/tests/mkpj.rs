@@ -194,3 +194,21 @@ fn config_jobs_prints_every_job_with_its_defaults() {
         .refused();
     assert!(said.contains("broken.yaml:"), "{said}");
 }
+
+#[test]
+fn a_checkouts_own_jobs_are_made_and_listed() {
+    let fixture = Fixture::new();
+    let text = "presubmits:\n- name: own\n  spec: {containers: [{image: alpine}]}\n";
+    let yaml_path = fixture.write(".prow.yaml", text);
+    let own = ["--prow-yaml-repo-name", "acme/rocket", "--prow-yaml-path", &yaml_path];
+    let all: Vec<&str> = FACTS.iter().chain(&own).copied().collect();
+    let job = yaml(&fixture.prow(&mkpj("own", &all), "").ok());
+    assert_eq!((&job["spec"]["job"], &job["spec"]["refs"]["repo"]), (&json!("own"), &json!("rocket")));
+    let refused = fixture.prow(&mkpj("own", &FACTS), "").refused();
+    assert!(refused.contains("no job is called"), "{refused}");
+    let config =
+        ["--config-path", &fixture.path("config.yaml"), "--job-config-path", &fixture.path("jobs.yaml")];
+    let args: Vec<&str> = ["config", "jobs"].iter().chain(&config).chain(&own).copied().collect();
+    let listed = tools::prow(&args, "").ok();
+    assert!(listed.lines().any(|l| l.contains("\"own\"") && l.contains("acme/rocket")), "{listed}");
+}

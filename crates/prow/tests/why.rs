@@ -310,3 +310,56 @@ fn real_configuration_is_explained_to_the_line() {
     }
     assert!(exact > 50, "{exact}");
 }
+
+const OWN: &str = "presubmits:\n- name: own\n  always_run: true\n  spec: {containers: [{image: alpine}]}\n";
+const IN_REPO: &str = "in_repo_config: {enabled: {acme: true}}\n";
+
+#[test]
+fn a_checkouts_own_jobs_are_asked_too() {
+    let fixture = Fixture::new();
+    fixture.write("config.yaml", IN_REPO);
+    let yaml = fixture.write(".prow.yaml", OWN);
+    let own = ["--prow-yaml-repo-name", "acme/rocket", "--prow-yaml-path", &yaml, "--offline", "-o", "json"];
+    let answer = parsed(fixture.prow(&why(&own), "").ok());
+    assert_eq!(summary(&answer).last().unwrap(), "own: yes always-run");
+    assert_eq!(
+        (&answer["jobs"][4]["file"], &answer["jobs"][4]["job_line"]),
+        (&json!(".prow.yaml"), &json!(2))
+    );
+    assert!(!answer["notes"].to_string().contains("in_repo_config"), "{answer}");
+
+    let without = parsed(fixture.prow(&why(&["--offline", "-o", "json"]), "").ok());
+    assert_eq!(summary(&without).len(), 4);
+    assert!(without["notes"].to_string().contains("own jobs are not known"), "{without}");
+
+    fixture.write("config.yaml", "prowjob_namespace: default\n");
+    let off = parsed(fixture.prow(&why(&own), "").ok());
+    assert!(off["notes"].to_string().contains("in_repo_config is not enabled"), "{off}");
+
+    fixture.write(".prow.yaml", &OWN.replace("own", "unit"));
+    let refused = fixture.prow(&why(&own), "").refused();
+    assert!(refused.contains("acme/rocket") && refused.contains(".prow.yaml:2"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_requests_own_jobs_are_fetched() {
+    let (fixture, world) = (Fixture::new(), World::new().await);
+    fixture.write("config.yaml", IN_REPO);
+    let ask = async || {
+        let host = world.forge.base_url().to_owned();
+        let args =
+            ["why", "--org", "acme", "--repo", "rocket", "--pr", "1", "-o", "json", "--github-host", &host];
+        parsed(prow_beside(fixture.args_with_github(&args, world.forge.api_url().as_ref()), "").await.ok())
+    };
+    assert_eq!(summary(&ask().await).len(), 4);
+    let push = async |text: &str| {
+        let files = [(".prow/own.yaml", Some(text))];
+        world.forge.push_files("acme", "rocket", "fly", "alice", "own jobs", &files).await.unwrap();
+    };
+    push(OWN).await;
+    assert_eq!(summary(&ask().await)[4], "own: yes always-run");
+    push("presubmits: [").await;
+    let answer = ask().await;
+    assert_eq!(summary(&answer).len(), 4, "the configuration's jobs run");
+    assert!(answer["notes"].to_string().contains(".prow/own.yaml"), "{answer}");
+}

@@ -1,11 +1,12 @@
 //! `prow hook` (prow-runtime §2).
 
-use super::common::{CommonArgs, EnablementArgs, PluginArgs};
+use super::common::{CommonArgs, EnablementArgs, PluginArgs, without_effect};
 use crate::flags::{GithubArgs, go_duration};
+use crate::own_jobs::fetched;
 use anyhow::bail;
 use clap::Args as ClapArgs;
 use prow_hook::{Deps, Hook, Options};
-use prow_plugins::jobs::StaticJobs;
+use prow_plugins::jobs::RepositoryJobs;
 use prow_plugins::{Registry, RegistryOptions};
 use prow_service::listen;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -42,6 +43,15 @@ pub struct Args {
     /// Where events are kept until they are handled; one hook a directory
     #[arg(long, value_name = "DIR", default_value = "/var/lib/prow/hook")]
     journal_dir: PathBuf,
+    /// Where mirrors of repositories that define jobs themselves are kept [default: a directory for temporary files]
+    #[arg(long, value_name = "DIR")]
+    cache_dir_base: Option<PathBuf>,
+    /// Upstream's bound on cached repositories; ours go by size
+    #[arg(long, hide = true, value_name = "N")]
+    in_repo_config_cache_size: Option<String>,
+    /// Upstream's server of in-repo configuration; hook reads repositories itself
+    #[arg(long, hide = true, value_name = "URL")]
+    moonraker_address: Option<String>,
     /// There is no dry run of hook: give --dry-run=false
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
     dry_run: bool,
@@ -54,7 +64,15 @@ pub async fn main(args: Args) -> anyhow::Result<()> {
     }
     let plugins = args.plugins.clone().or("/etc/plugins/plugins.yaml");
     let start = args.common.start("hook", Some(&plugins)).await?;
+    let foreign = [
+        args.in_repo_config_cache_size.as_ref().map(|_| "--in-repo-config-cache-size"),
+        args.moonraker_address.as_ref().filter(|a| !a.is_empty()).map(|_| "--moonraker-address"),
+    ];
+    without_effect(foreign.into_iter().flatten());
     let connected = args.common.kubernetes.connect(&start.config, false).await?;
+    let github = args.github.client()?;
+    let mirrors = args.cache_dir_base.clone().unwrap_or_else(|| std::env::temp_dir().join("prow-git"));
+    let own_jobs = fetched(&mirrors, &args.github.git_base(), &github);
     let hook = Hook::open(
         Options {
             webhook_path: args.webhook_path.clone(),
@@ -64,9 +82,9 @@ pub async fn main(args: Args) -> anyhow::Result<()> {
         },
         Deps {
             config: start.config.clone(),
-            github: args.github.client()?,
+            github,
             kube: connected.clients.infra(),
-            jobs: std::sync::Arc::new(StaticJobs),
+            jobs: std::sync::Arc::new(RepositoryJobs::new(own_jobs)),
             registry: Registry::builtin(RegistryOptions::default()),
             clock: start.clock.clone(),
         },

@@ -3,13 +3,17 @@
 use super::Args;
 use super::case::{Case, What};
 use super::decide;
+use crate::own_jobs::fetch_into;
 use anyhow::{Context, bail};
+use prow_api::OrgRepo;
 use prow_config::Snapshot;
 use prow_job::select;
 
 /// Fills in what is missing.
-pub async fn complete(args: &Args, snapshot: &Snapshot, case: &mut Case) -> anyhow::Result<()> {
-    configured(args, snapshot, case);
+///
+/// Gives the configuration with the jobs that the repository defines itself, where they can be had.
+pub async fn complete(args: &Args, snapshot: Snapshot, case: &mut Case) -> anyhow::Result<Snapshot> {
+    configured(args, &snapshot, case);
     let (org, repo, number) = (case.org.clone(), case.repo.clone(), case.number);
     let asks_github = !case.offline && case.what != What::Push;
     // A payload has the pull request already; a comment on it does not.
@@ -26,8 +30,9 @@ pub async fn complete(args: &Args, snapshot: &Snapshot, case: &mut Case) -> anyh
     };
     if case.blocked.is_some() {
         // Nothing runs, so nothing more has to be known.
-        return Ok(());
+        return Ok(snapshot);
     }
+    let snapshot = own_jobs(args, snapshot, case, &branch).await?;
     if let What::Comment(_) = &case.what
         && decide::ask(case).needs_contexts()
     {
@@ -66,7 +71,43 @@ pub async fn complete(args: &Args, snapshot: &Snapshot, case: &mut Case) -> anyh
                 .into(),
         );
     }
-    Ok(())
+    Ok(snapshot)
+}
+
+/// With the repository's own jobs at the commits in question.
+async fn own_jobs(
+    args: &Args,
+    snapshot: Snapshot,
+    case: &mut Case,
+    branch: &str,
+) -> anyhow::Result<Snapshot> {
+    let repo = OrgRepo::new(case.org.clone(), case.repo.clone());
+    let enabled = snapshot.prow.in_repo_config_enabled(&repo.to_string());
+    if args.checkout.is_of(&repo.org, &repo.repo) {
+        if !enabled {
+            case.notes.push("in_repo_config is not enabled for the repository: Prow would not look at the checkout's jobs".into());
+        }
+        return Ok(snapshot);
+    }
+    if !enabled {
+        return Ok(snapshot);
+    }
+    let head = match (&case.head_sha, case.what != What::Push && !case.offline) {
+        (Some(head), true) => head.clone(),
+        _ => {
+            case.notes.push(
+                "in_repo_config is enabled, and the repository's own jobs are not known (--prow-yaml-repo-name reads \
+                 them from a checkout)"
+                    .into(),
+            );
+            return Ok(snapshot);
+        }
+    };
+    let base = args.github.client()?.get_ref(&repo.org, &repo.repo, &format!("heads/{branch}")).await;
+    let base = base.with_context(|| format!("cannot fetch the commit of branch {branch} of {repo}"))?;
+    let (snapshot, fault) = fetch_into(snapshot, &args.github, &repo, &base, &[&head]).await?;
+    case.notes.extend(fault.map(|fault| format!("only the configuration's jobs run: {fault}")));
+    Ok(snapshot)
 }
 
 /// What plugins.yaml and config.yaml say about the repository.
@@ -88,11 +129,6 @@ fn configured(args: &Args, snapshot: &Snapshot, case: &mut Case) {
     if case.what != What::Push {
         case.notes.push(
             "taken for granted: author and commenter are trusted, or the label ok-to-test is on".into(),
-        );
-    }
-    if snapshot.prow.in_repo_config_enabled(&format!("{}/{}", case.org, case.repo)) {
-        case.notes.push(
-            "in_repo_config is enabled: jobs in the repository's own .prow.yaml are not looked at".into(),
         );
     }
 }

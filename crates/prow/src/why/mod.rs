@@ -13,6 +13,7 @@ pub mod place;
 mod show;
 
 use crate::flags::{self, ConfigArgs, GithubArgs};
+use crate::own_jobs::CheckoutArgs;
 use clap::{Args as ClapArgs, ValueEnum};
 use prow_service::logs;
 use std::path::PathBuf;
@@ -78,6 +79,8 @@ pub struct Args {
     #[command(flatten)]
     config: ConfigArgs,
     #[command(flatten)]
+    checkout: CheckoutArgs,
+    #[command(flatten)]
     github: GithubArgs,
 }
 
@@ -90,9 +93,9 @@ enum Output {
 /// Answers.
 pub async fn main(args: Args) -> anyhow::Result<()> {
     logs::init("warn", Some(logs::Format::Text));
-    let snapshot = args.config.load(args.plugin_config.as_deref())?;
+    let snapshot = args.checkout.add_to(args.config.load(args.plugin_config.as_deref())?)?;
     let mut case = case::of(&args)?;
-    facts::complete(&args, &snapshot, &mut case).await?;
+    let snapshot = facts::complete(&args, snapshot, &mut case).await?;
     let rows = decide::rows(&snapshot, &case)?;
     let text = match args.output {
         Output::Table => show::table(&case, &rows),
