@@ -1,8 +1,9 @@
 //! `s3://` against moto and `gs://` against gcp-storage-emulator.
 //!
-//! What covers what: moto all of S3 that we use. gcp-storage-emulator takes XML puts and gives whole objects and
-//! ranges with their type, and lists through the JSON API, which we use here to look from outside. Listings,
-//! conditional writes, encodings and metadata of GCS it does not answer as GCS does: for those see `remote.rs`.
+//! What covers what: moto all of S3 that we use. gcp-storage-emulator takes XML puts in one request and gives whole
+//! objects and ranges with their type, and lists through the JSON API, which we use here to look from outside. Listings,
+//! conditional writes, uploads in parts, encodings and metadata of GCS it does not answer as GCS does: for those see
+//! `remote.rs`. It cannot take an object of the type application/json.
 #![allow(clippy::unwrap_used)] // A test may fail by panicking, also in its helpers.
 
 #[path = "peers/mod.rs"]
@@ -15,10 +16,10 @@ use prow_storage::{Attributes, Bucket, Opener, StorageError, StorageOptions};
 /// Names that a job may choose for its files.
 const ODD: [&str; 6] = ["a b", "a+b", "ü/ß", "a%20b", "a?b&c=d", "[x]{y}^`\"<>|\\~'"];
 
-async fn request(method: reqwest::Method, url: &str, body: &'static str) -> String {
+async fn fetch(url: &str) -> String {
     // Ours has no TLS of its own; whoever opens a bucket installs one too.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let response = reqwest::Client::new().request(method, url).body(body).send().await.unwrap();
+    let response = reqwest::get(url).await.unwrap();
     assert!(response.status().is_success(), "{url}: {}", response.status());
     response.text().await.unwrap()
 }
@@ -41,7 +42,7 @@ async fn names(bucket: &Bucket, prefix: &str) -> Vec<String> {
 #[tokio::test]
 async fn moto_keeps_what_we_write_to_s3() {
     let Some(peer) = peers::moto() else { return };
-    request(reqwest::Method::PUT, &format!("{}/bkt", peer.endpoint), "").await;
+    peer.make_bucket("bkt");
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("s3.json");
     let json = serde_json::json!({"region": "us-east-1", "endpoint": peer.endpoint, "insecure": true,
@@ -132,7 +133,7 @@ async fn the_gcs_emulator_keeps_what_we_write_to_gs() {
     assert!(bucket.get("none").await.map(drop).unwrap_err().is_not_found());
 
     // What others see.
-    let listing = request(reqwest::Method::GET, &format!("{}/storage/v1/b/bkt/o", peer.endpoint), "").await;
+    let listing = fetch(&format!("{}/storage/v1/b/bkt/o", peer.endpoint)).await;
     let listing: serde_json::Value = serde_json::from_str(&listing).unwrap();
     let mut seen: Vec<(String, String)> = listing["items"]
         .as_array()

@@ -2,6 +2,7 @@
 //! installs them; a test that finds none says so, and fails where `PROW_TESTS_NEED_PEERS` says that they are there.
 #![allow(dead_code)] // Each test that includes this file uses some of it.
 
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -12,6 +13,21 @@ pub struct Peer {
     child: Child,
     /// `http://127.0.0.1:<port>`.
     pub endpoint: String,
+}
+
+impl Peer {
+    /// Makes a bucket, as S3 has it.
+    pub fn make_bucket(&self, name: &str) {
+        let address = self.endpoint.trim_start_matches("http://");
+        let mut stream = TcpStream::connect(address).unwrap();
+        let request = format!(
+            "PUT /{name} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
 }
 
 impl Drop for Peer {
