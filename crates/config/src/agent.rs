@@ -2,23 +2,25 @@
 //!
 //! Properties:
 //! * Readers see whole snapshots only. A tree that changes while it is read is read again.
-//! * A tree that does not load changes nothing; the last good snapshot stays, and the reasons are logged once.
+//! * A tree that does not load changes nothing; the last good snapshot stays, the reasons are logged once, and
+//!   [`ReloadStats`] counts it.
 //! * Nested edits, ConfigMap `..data` flips, VERSION and supplemental files are all seen: by notification, and where
 //!   a file system sends none, by comparing what `stat` says every few seconds.
 
-mod stamp;
+mod feed;
+
+pub use feed::{Change, ChangeFeed};
 
 use crate::diagnostic::{Diagnostic, LoadErrors};
-use crate::diff::JobChanges;
-use crate::load::{LoadOptions, Memory, load_again};
+use crate::diff::{JobChanges, StartOnly};
+use crate::load::{LoadOptions, Reader};
 use crate::snapshot::Snapshot;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use stamp::Stamp;
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 
 /// Quiet time after the last notification before files are read: editors and kubelets write several at once.
@@ -27,13 +29,13 @@ const SETTLE: Duration = Duration::from_millis(100);
 const MAX_SETTLES: u32 = 20;
 /// How often to look without a notification.
 const POLL: Duration = Duration::from_secs(5);
-/// Attempts to read a tree that changes meanwhile.
-const ATTEMPTS: u32 = 5;
 
 /// The current snapshot, for everyone who needs one. Clones are cheap and see the same.
 #[derive(Debug, Clone)]
 pub struct Handle {
     current: watch::Receiver<Arc<Snapshot>>,
+    started: Arc<StartOnly>,
+    stats: Arc<Mutex<ReloadStats>>,
     /// Keeps the channel of a fixed handle open.
     _keep: Option<Arc<watch::Sender<Arc<Snapshot>>>>,
 }
@@ -41,8 +43,9 @@ pub struct Handle {
 impl Handle {
     /// A handle that never changes: for tests and one-shot commands.
     pub fn fixed(snapshot: Snapshot) -> Handle {
+        let started = Arc::new(StartOnly::of(&snapshot));
         let (sender, current) = watch::channel(Arc::new(snapshot));
-        Handle { current, _keep: Some(Arc::new(sender)) }
+        Handle { current, started, stats: Arc::default(), _keep: Some(Arc::new(sender)) }
     }
 
     /// The snapshot in force. Take one for the whole of a decision; do not ask twice.
@@ -53,6 +56,46 @@ impl Handle {
     /// Tells of every later snapshot. When the agent ends, so does the channel.
     pub fn changes(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.current.clone()
+    }
+
+    /// Tells what every later snapshot changes.
+    pub fn feed(&self) -> ChangeFeed {
+        ChangeFeed::new(self.current.clone(), self.started.clone())
+    }
+
+    /// How loading has gone so far.
+    pub fn reload_stats(&self) -> ReloadStats {
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// How loading has gone since the start: what metrics are made of.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ReloadStats {
+    /// Times that the files were read, the first included.
+    pub attempts: u64,
+    /// Times that they did not load, and the last good snapshot stayed in force.
+    pub failures: u64,
+    /// Seconds since 1970 of the last time that they loaded; 0 before the first.
+    pub last_success_unix: u64,
+    /// Why they did not load the last time; nothing once they did.
+    pub last_error: Option<String>,
+}
+
+impl ReloadStats {
+    fn note(&mut self, result: Result<(), &LoadErrors>) {
+        self.attempts += 1;
+        match result {
+            Ok(()) => {
+                let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+                self.last_success_unix = now.unwrap_or_default().as_secs();
+                self.last_error = None;
+            }
+            Err(errors) => {
+                self.failures += 1;
+                self.last_error = Some(errors.to_string());
+            }
+        }
     }
 }
 
@@ -68,66 +111,58 @@ pub struct Agent {
 struct State {
     sender: watch::Sender<Arc<Snapshot>>,
     options: LoadOptions,
-    /// What the files looked like when they were last read, successfully or not.
-    seen: Mutex<Seen>,
-}
-
-/// What the next reading starts from.
-#[derive(Debug, Default)]
-struct Seen {
-    stamp: Stamp,
-    memory: Memory,
+    started: Arc<StartOnly>,
+    stats: Arc<Mutex<ReloadStats>>,
+    reader: Mutex<Reader>,
 }
 
 enum Wake {
     Changed,
+    /// There is something to free.
+    Tidy,
     Stop,
 }
 
-/// Loads a tree that stands still: read again until it looks the same before and after.
-fn load_still(options: &LoadOptions, memory: &mut Memory) -> (Result<Arc<Snapshot>, LoadErrors>, Stamp) {
-    let mut before = Stamp::of(options);
-    for _ in 1..ATTEMPTS {
-        let result = load_again(options, memory);
-        let after = Stamp::of(options);
-        if before == after {
-            return (result, after);
-        }
-        before = after;
-    }
-    let message = format!(
-        "the files changed while they were read, {ATTEMPTS} times in a row; they are read again when they rest"
-    );
-    (Err(LoadErrors { errors: vec![Diagnostic::error(message)], warnings: Vec::new() }), Stamp::default())
-}
-
 impl State {
-    /// Reads and swaps if the files look different from last time, or if `always`.
-    fn reload(&self, always: bool) -> Result<bool, LoadErrors> {
-        // A panic while reading leaves the old stamp, which only means reading again.
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if !always && seen.stamp == Stamp::of(&self.options) {
-            return Ok(false);
+    /// Reads and swaps if the files look different from last time, or if `always`. Returns the snapshot that was
+    /// replaced.
+    fn reload(&self, always: bool) -> Result<Option<Arc<Snapshot>>, LoadErrors> {
+        // A panic while reading leaves what was remembered before, which only means reading again.
+        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        if !always && !reader.is_stale(&self.options) {
+            return Ok(None);
         }
-        let (result, stamp) = load_still(&self.options, &mut seen.memory);
-        seen.stamp = stamp;
-        self.sender.send_replace(result?);
-        Ok(true)
+        let result = reader.load(&self.options);
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner).note(result.as_ref().map(drop));
+        let new = result?;
+        if Arc::ptr_eq(&new, &self.sender.borrow()) {
+            return Ok(None);
+        }
+        let old = self.sender.send_replace(new);
+        reader.memory.discard(old.clone());
+        Ok(Some(old))
+    }
+
+    fn tidy(&self) {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner).memory.tidy();
     }
 }
 
 impl Agent {
     /// Loads once, then keeps loading when files change. Fails if the first load does.
     pub fn start(options: LoadOptions) -> Result<(Handle, Agent), LoadErrors> {
-        let mut seen = Seen::default();
-        let (result, stamp) = load_still(&options, &mut seen.memory);
-        seen.stamp = stamp;
-        let snapshot = result?;
+        let mut reader = Reader::default();
+        let mut stats = ReloadStats::default();
+        let snapshot = reader.load(&options)?;
+        stats.note(Ok(()));
         for warning in &snapshot.warnings {
             tracing::warn!(component = "config", "{warning}");
         }
+        let started = Arc::new(StartOnly::of(&snapshot));
+        let stats = Arc::new(Mutex::new(stats));
         let (sender, current) = watch::channel(snapshot);
-        let state = Arc::new(State { sender, options, seen: Mutex::new(seen) });
+        let handle = Handle { current, started: started.clone(), stats: stats.clone(), _keep: None };
+        let state = Arc::new(State { sender, options, started, stats, reader: Mutex::new(reader) });
         let (wake, woken) = mpsc::channel();
         let watcher = watch_files(&state.options, wake.clone());
         let worker = state.clone();
@@ -140,12 +175,15 @@ impl Agent {
                 ))],
                 warnings: Vec::new(),
             })?;
-        Ok((Handle { current, _keep: None }, Agent { state, wake, thread: Some(thread) }))
+        Ok((handle, Agent { state, wake, thread: Some(thread) }))
     }
 
     /// Loads now, without waiting for a notification. On errors the last good snapshot stays in force.
     pub fn reload(&self) -> Result<(), LoadErrors> {
-        self.state.reload(true).map(drop)
+        let result = self.state.reload(true).map(drop);
+        // If the thread is gone, everything is freed with the agent.
+        let _ = self.wake.send(Wake::Tidy);
+        result
     }
 }
 
@@ -213,10 +251,14 @@ fn follow(state: &State, woken: &mpsc::Receiver<Wake>, watcher: Option<Recommend
     loop {
         match woken.recv_timeout(POLL) {
             Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            Ok(Wake::Tidy) => {
+                state.tidy();
+                continue;
+            }
             Ok(Wake::Changed) => {
                 for _ in 0..MAX_SETTLES {
                     match woken.recv_timeout(SETTLE) {
-                        Ok(Wake::Changed) => {}
+                        Ok(Wake::Changed | Wake::Tidy) => {}
                         Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                         Err(RecvTimeoutError::Timeout) => break,
                     }
@@ -224,29 +266,33 @@ fn follow(state: &State, woken: &mpsc::Receiver<Wake>, watcher: Option<Recommend
             }
             Err(RecvTimeoutError::Timeout) => {}
         }
-        let old = state.sender.borrow().clone();
         match state.reload(false) {
-            Ok(false) => {}
-            Ok(true) => {
-                let new = state.sender.borrow().clone();
-                let changes = JobChanges::between(&old, &new);
-                let (added, removed, altered) =
-                    (changes.added.len(), changes.removed.len(), changes.altered.len());
-                let (jobs, warnings) = (new.jobs.len(), new.warnings.len());
-                tracing::info!(
-                    component = "config",
-                    jobs,
-                    added,
-                    removed,
-                    altered,
-                    warnings,
-                    "the configuration changed; the new one is in force"
-                );
-            }
+            Ok(None) => {}
+            Ok(Some(old)) => tell(&old, &state.sender.borrow().clone(), &state.started),
             Err(errors) => {
                 tracing::error!(component = "config", %errors, "the configuration changed and does not load; the last good one stays in force");
             }
         }
+        state.tidy();
+    }
+}
+
+fn tell(old: &Snapshot, new: &Snapshot, started: &StartOnly) {
+    let changes = JobChanges::between(old, new);
+    let (added, removed, altered) = (changes.added.len(), changes.removed.len(), changes.altered.len());
+    let (jobs, warnings) = (new.jobs.len(), new.warnings.len());
+    tracing::info!(
+        component = "config",
+        jobs,
+        added,
+        removed,
+        altered,
+        warnings,
+        "the configuration changed; the new one is in force"
+    );
+    let before = started.changed_in(old);
+    for warning in started.changed_in(new).iter().filter(|warning| !before.contains(warning)) {
+        tracing::warn!(component = "config", "{warning}");
     }
 }
 

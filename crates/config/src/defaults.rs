@@ -3,7 +3,7 @@
 
 use crate::diagnostic::Diagnostic;
 use crate::goregex::GoRegex;
-use crate::jobfile::{JobKind, RawJob, WrittenJob, place};
+use crate::jobfile::{JobKind, RawJob, WrittenJob, of_job};
 use crate::jobs::{Brancher, ChangeMatcher, JobBase, Periodic, Postsubmit, Presubmit};
 use crate::podtemplate::Pool;
 use crate::presets::{self, Layer};
@@ -48,9 +48,7 @@ impl<'c> Defaulter<'c> {
 
     fn error(&mut self, job: &WrittenJob, kind: JobKind, repo: &str, message: impl std::fmt::Display) {
         if job.clean {
-            let (file, line, path) = place(job, kind, repo);
-            let message = format!("job {:?}: {message}", job.raw.name);
-            self.errors.push(Diagnostic::error(message).in_file(&file).at(line, 0).under(path));
+            self.errors.push(of_job(job, kind, repo, &message.to_string()));
         }
     }
 

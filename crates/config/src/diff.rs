@@ -1,8 +1,9 @@
-//! What a new snapshot changes: jobs that appear, vanish or become different, by name.
+//! What a new snapshot changes: jobs that appear, vanish or become different, by name, and keys that it changes in vain.
 
-use crate::jobs::{JobBase, Jobs, Periodic, Postsubmit, Presubmit, Source};
+use crate::diagnostic::Diagnostic;
+use crate::jobs::{JobBase, JobList, Jobs, Periodic, Postsubmit, Presubmit, Source};
 use crate::snapshot::Snapshot;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 /// A job's place in the configuration: kind, repository (empty for periodics) and name.
@@ -44,7 +45,7 @@ impl JobChanges {
 
     /// What `new` changes in `old`.
     pub fn between(old: &Snapshot, new: &Snapshot) -> JobChanges {
-        let (old, new) = (index(&old.jobs), index(&new.jobs));
+        let (old, new) = (index(&old.jobs, &new.jobs), index(&new.jobs, &old.jobs));
         let mut out = JobChanges::default();
         for (id, jobs) in &old {
             match new.get(id) {
@@ -89,21 +90,67 @@ fn same(a: &Job<'_>, b: &Job<'_>) -> bool {
     }
 }
 
-/// Every job by its place; several of one name (on branches that do not meet) together.
-fn index(jobs: &Jobs) -> BTreeMap<JobId, Vec<Job<'_>>> {
+/// Every job by its place, but for lists that both snapshots share; several jobs of one name (on branches that do not
+/// meet) together.
+fn index<'j>(jobs: &'j Jobs, other: &Jobs) -> BTreeMap<JobId, Vec<Job<'j>>> {
+    fn shared<T>(list: &JobList<T>, other: Option<&JobList<T>>) -> bool {
+        other.is_some_and(|other| other.is(list))
+    }
     let mut out: BTreeMap<JobId, Vec<Job<'_>>> = BTreeMap::new();
     let mut put = |kind, repo: &str, base: &JobBase, job| {
         let id = JobId { kind, repo: repo.to_owned(), name: base.name.clone() };
         out.entry(id).or_default().push(job);
     };
-    for (repo, list) in &jobs.presubmits {
+    for (repo, list) in jobs.presubmits.iter().filter(|(repo, l)| !shared(l, other.presubmits.get(*repo))) {
         list.iter().for_each(|j| put("presubmit", repo, &j.base, Job::Presubmit(j)));
     }
-    for (repo, list) in &jobs.postsubmits {
+    for (repo, list) in jobs.postsubmits.iter().filter(|(repo, l)| !shared(l, other.postsubmits.get(*repo))) {
         list.iter().for_each(|j| put("postsubmit", repo, &j.base, Job::Postsubmit(j)));
     }
-    jobs.periodics.iter().for_each(|j| put("periodic", "", &j.base, Job::Periodic(j)));
+    let others: HashSet<*const Periodic> = other.periodics.lists().iter().map(|list| list.as_ptr()).collect();
+    let own = jobs.periodics.lists().iter().filter(|list| !others.contains(&list.as_ptr()));
+    own.flatten().for_each(|j| put("periodic", "", &j.base, Job::Periodic(j)));
     out
+}
+
+/// Keys of config.yaml that are read once, when Prow starts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct StartOnly {
+    prowjob_namespace: String,
+    pod_namespace: String,
+    disabled_clusters: Vec<String>,
+}
+
+impl StartOnly {
+    pub(crate) fn of(snapshot: &Snapshot) -> StartOnly {
+        let prow = &snapshot.prow;
+        StartOnly {
+            prowjob_namespace: prow.prowjob_namespace.clone(),
+            pod_namespace: prow.pod_namespace.clone(),
+            disabled_clusters: prow.disabled_clusters.clone(),
+        }
+    }
+
+    /// A warning for each key that is not what it was at the start: it takes a restart to mean anything.
+    pub(crate) fn changed_in(&self, new: &Snapshot) -> Vec<Diagnostic> {
+        let new = StartOnly::of(new);
+        let texts = |s: &StartOnly| {
+            [
+                ("prowjob_namespace", format!("{:?}", s.prowjob_namespace)),
+                ("pod_namespace", format!("{:?}", s.pod_namespace)),
+                ("disabled_clusters", format!("{:?}", s.disabled_clusters)),
+            ]
+        };
+        let pairs = texts(self).into_iter().zip(texts(&new)).filter(|(old, new)| old != new);
+        let warning = |((key, old), (_, new)): ((&'static str, String), (&str, String))| {
+            Diagnostic::warning(format!(
+                "it was {old} when Prow started and is {new} now; this key cannot change at run time"
+            ))
+            .under(key)
+            .suggest("restart Prow's components")
+        };
+        pairs.map(warning).collect()
+    }
 }
 
 #[cfg(test)]
@@ -125,12 +172,13 @@ mod tests {
         let presubmit =
             Presubmit { base: JobBase { name: "p".into(), ..JobBase::default() }, ..Presubmit::default() };
         let old = snapshot(Jobs {
-            periodics: vec![periodic("moved", "a", 1), periodic("changed", "a", 2), periodic("gone", "a", 3)],
+            periodics: vec![periodic("moved", "a", 1), periodic("changed", "a", 2), periodic("gone", "a", 3)]
+                .into(),
             ..Jobs::default()
         });
         let new = snapshot(Jobs {
-            periodics: vec![periodic("changed", "b", 2), periodic("moved", "a", 9)],
-            presubmits: BTreeMap::from([("o/r".to_owned(), vec![presubmit])]),
+            periodics: vec![periodic("changed", "b", 2), periodic("moved", "a", 9)].into(),
+            presubmits: BTreeMap::from([("o/r".to_owned(), vec![presubmit].into())]),
             ..Jobs::default()
         });
         let changes = JobChanges::between(&old, &new);
@@ -139,5 +187,17 @@ mod tests {
         assert_eq!(names(&changes.removed), ["periodic gone"]);
         assert_eq!(names(&changes.altered), ["periodic changed"]);
         assert!(JobChanges::between(&old, &old).is_empty());
+    }
+
+    #[test]
+    fn keys_that_are_read_at_the_start_are_told_when_they_change() {
+        let mut new = Snapshot::default();
+        let started = StartOnly::of(&new);
+        assert!(started.changed_in(&new).is_empty());
+        new.prow.pod_namespace = "other".into();
+        new.prow.tide.max_goroutines = 99;
+        let told: Vec<String> = started.changed_in(&new).iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].starts_with("pod_namespace: it was \"default\"") && told[0].contains("restart"));
     }
 }

@@ -20,7 +20,6 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// A job as written: every key of every kind of job. Its comments are what `prow config schema` says of them.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -226,8 +225,6 @@ pub(crate) struct JobFile {
     pub periodics: Vec<WrittenJob>,
     /// Honoured in config.yaml only.
     pub decorate_all_jobs: bool,
-    /// Nothing but the presets was read: the jobs are those of the last snapshot from the file of this name.
-    pub unchanged: Option<Arc<str>>,
 }
 
 /// Top-level keys of jobs.
@@ -311,7 +308,7 @@ fn by_repo(
 }
 
 fn source(at: Cursor<'_, '_>, findings: &Findings) -> Source {
-    Source { file: findings.file.clone(), line: at.line() }
+    Source { file: findings.file.clone(), line: at.line(), column: at.column() }
 }
 
 fn jobs(list: Cursor<'_, '_>, kind: JobKind, pool: &Pool, findings: &mut Findings) -> Vec<WrittenJob> {
@@ -388,11 +385,25 @@ fn preset(at: Cursor<'_, '_>, coerce: bool, findings: &mut Findings) -> (Preset,
     (preset, source(at, findings))
 }
 
-/// An empty source for jobs that are not from a file.
-pub(crate) fn place(job: &WrittenJob, kind: JobKind, repo: &str) -> (Arc<str>, u32, String) {
-    let path = match kind {
+/// What messages about a job begin with.
+pub(crate) const OF_A_JOB: &str = "job \"";
+
+/// What is wrong with a job. A reason that begins with a key of the job is about that key.
+pub(crate) fn of_job(job: &WrittenJob, kind: JobKind, repo: &str, reason: &str) -> Diagnostic {
+    let mut path = match kind {
         JobKind::Periodic => format!("periodics[{}]", job.index),
         _ => format!("{}s[{repo:?}][{}]", kind.word(), job.index),
     };
-    (job.source.file.clone(), job.source.line, path)
+    let is_key = |key: &&str| {
+        !key.is_empty()
+            && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'[' | b']'))
+    };
+    if let Some(key) = reason.split_once(": ").map(|(key, _)| key).filter(is_key) {
+        path = format!("{path}.{key}");
+    }
+    let Source { file, line, column } = &job.source;
+    Diagnostic::error(format!("job {:?}: {reason}", job.raw.name))
+        .in_file(file)
+        .at(*line, *column)
+        .under(path)
 }

@@ -2,6 +2,7 @@
 
 use crate::goregex::GoRegex;
 use crate::podtemplate::PodTemplate;
+pub use crate::joblist::{JobList, Periodics};
 use k8s_openapi::api::core::v1::{EnvVar, Toleration, Volume, VolumeMount};
 use prow_api::decoration::DecorationConfig;
 use prow_api::prowjob::{
@@ -19,6 +20,8 @@ pub struct Source {
     pub file: Arc<str>,
     /// Line of the job's first key, from 1.
     pub line: u32,
+    /// Column of the job's first key, from 1.
+    pub column: u32,
 }
 
 /// What all jobs share (§5.1), after defaulting: presets merged, decoration resolved, defaults filled.
@@ -216,19 +219,19 @@ pub struct Preset {
 #[derive(Debug, Clone, Default)]
 pub struct Jobs {
     /// By `org/repo` (or Gerrit identifier) as written.
-    pub presubmits: BTreeMap<String, Vec<Presubmit>>,
+    pub presubmits: BTreeMap<String, JobList<Presubmit>>,
     /// By `org/repo` (or Gerrit identifier) as written.
-    pub postsubmits: BTreeMap<String, Vec<Postsubmit>>,
+    pub postsubmits: BTreeMap<String, JobList<Postsubmit>>,
     /// All periodics.
-    pub periodics: Vec<Periodic>,
+    pub periodics: Periodics,
     /// All presets.
     pub presets: Vec<Preset>,
     /// Jobs that do not say otherwise are decorated; config.yaml's word, which in-repo jobs heed, too.
     pub decorate_all_jobs: bool,
     /// Presubmits of Gerrit repositories that are written with and without scheme: all, by the key with scheme.
-    pub gerrit_presubmits: BTreeMap<String, Vec<Presubmit>>,
+    pub gerrit_presubmits: BTreeMap<String, JobList<Presubmit>>,
     /// Postsubmits of Gerrit repositories that are written with and without scheme: all, by the key with scheme.
-    pub gerrit_postsubmits: BTreeMap<String, Vec<Postsubmit>>,
+    pub gerrit_postsubmits: BTreeMap<String, JobList<Postsubmit>>,
 }
 
 impl Jobs {
@@ -250,8 +253,8 @@ impl Jobs {
 
     /// How many jobs there are.
     pub fn len(&self) -> usize {
-        self.presubmits.values().map(Vec::len).sum::<usize>()
-            + self.postsubmits.values().map(Vec::len).sum::<usize>()
+        self.presubmits.values().map(|list| list.len()).sum::<usize>()
+            + self.postsubmits.values().map(|list| list.len()).sum::<usize>()
             + self.periodics.len()
     }
 
@@ -267,22 +270,23 @@ fn without_scheme(repo: &str) -> Option<&str> {
 }
 
 /// The lists of Gerrit repositories whose jobs are written under both spellings: those with scheme first (§5).
-fn joined<T: Clone>(map: &BTreeMap<String, Vec<T>>) -> BTreeMap<String, Vec<T>> {
+fn joined<T: Clone>(map: &BTreeMap<String, JobList<T>>) -> BTreeMap<String, JobList<T>> {
     let both = map.iter().filter_map(|(repo, list)| {
         let bare = map.get(without_scheme(repo)?)?;
-        Some((repo.clone(), list.iter().chain(bare).cloned().collect()))
+        let both: Vec<T> = list.iter().chain(bare).cloned().collect();
+        Some((repo.clone(), both.into()))
     });
     both.collect()
 }
 
 /// A list by its key; a Gerrit repository is asked for with its scheme and may be written without.
 fn by_identifier<'j, T>(
-    map: &'j BTreeMap<String, Vec<T>>,
-    joined: &'j BTreeMap<String, Vec<T>>,
+    map: &'j BTreeMap<String, JobList<T>>,
+    joined: &'j BTreeMap<String, JobList<T>>,
     repo: &str,
 ) -> &'j [T] {
     let bare = || map.get(without_scheme(repo)?);
-    joined.get(repo).or_else(|| map.get(repo)).or_else(bare).map_or(&[], Vec::as_slice)
+    joined.get(repo).or_else(|| map.get(repo)).or_else(bare).map_or(&[], |list| list)
 }
 
 /// A tenant default for the jobs that its filters match (§1.10).
@@ -314,7 +318,7 @@ mod tests {
             ("host/only", "only"),
             ("https://host/other", "other"),
         ] {
-            jobs.presubmits.insert(repo.into(), vec![named(name)]);
+            jobs.presubmits.insert(repo.into(), vec![named(name)].into());
         }
         jobs.join_spellings();
         for (repo, want) in [

@@ -1,15 +1,21 @@
 //! From files to a [`Snapshot`]: what to read, in which order (prow-config §4.0, §6).
 
 mod jobset;
+mod look;
 mod memory;
 mod own;
 mod parallel;
+mod place;
 mod plugin_parts;
+mod sig;
+mod still;
 mod supplemental;
 
 pub(crate) use jobset::finish_file;
-pub(crate) use memory::Memory;
+pub(crate) use look::Look;
 pub use own::own_jobs;
+pub(crate) use sig::Sig;
+pub(crate) use still::Reader;
 
 use crate::diagnostic::{Diagnostic, Kind, LoadErrors, Severity};
 use crate::goyaml::{self, Cursor, Document, Findings};
@@ -18,10 +24,11 @@ use crate::plugins::{self, PluginConfig};
 use crate::podtemplate::Pool;
 use crate::prowconfig::{self, ProwConfig};
 use crate::snapshot::Snapshot;
-use crate::walk;
-use memory::{Remembered, Usable};
+use jobset::{Before, Read};
+use memory::{Known, Last, Lookup, Memory, PartKnown, Remembered, Text};
 use std::collections::{HashMap, HashSet};
-use std::io::Read;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -61,50 +68,117 @@ impl Default for LoadOptions {
     }
 }
 
-/// Reads, merges, defaults and validates everything. Either a whole snapshot, or every error that was found.
+/// Reads, merges, defaults and validates everything. Either a whole snapshot, or every error that was found. A tree
+/// that changes meanwhile is read again.
 pub fn load(options: &LoadOptions) -> Result<Snapshot, LoadErrors> {
-    run(options, &Memory::default()).map(|done| done.snapshot)
+    Reader::default().load_once(options)
 }
 
-/// As [`load`], with the jobs of files that did not change since the memory's last snapshot. Errors leave the memory
-/// as it was.
-pub(crate) fn load_again(options: &LoadOptions, memory: &mut Memory) -> Result<Arc<Snapshot>, LoadErrors> {
-    let Loaded { snapshot, decorate_all_jobs, files } = run(options, memory)?;
-    let snapshot = Arc::new(snapshot);
-    memory.keep(&snapshot, decorate_all_jobs, files);
-    Ok(snapshot)
-}
-
+/// What one reading gave.
 struct Loaded {
     snapshot: Snapshot,
+    /// Nothing is different from the last snapshot.
+    unchanged: bool,
     decorate_all_jobs: bool,
-    files: memory::Files,
+    config: PartKnown,
+    plugins: PartKnown,
+    files: Vec<Arc<Remembered>>,
 }
 
-fn run(options: &LoadOptions, memory: &Memory) -> Result<Loaded, LoadErrors> {
-    let mut found = Found { strict: options.strict, ..Found::default() };
-    let (mut prow, own_jobs) = read_config(options, &memory.pool, &mut found);
-    supplemental::merge(&mut prow, options, &mut found);
-    read_version(options, &mut prow, &mut found);
-    let mut at_fault = Vec::new();
-    prowconfig::finish(&mut prow, &mut at_fault);
-    prowconfig::check_times(&prow, jiff::Timestamp::now(), &mut at_fault);
-    found.take(placed(at_fault, &options.config_path, true));
-    let decorate_all_jobs = own_jobs.decorate_all_jobs;
-    let mut last = memory.usable(&mut prow, decorate_all_jobs);
-    let mut read = read_jobs(options, memory, last);
-    if let Some(usable) = last
-        && !usable.same_presets(std::iter::once(&own_jobs).chain(&read.files))
-    {
-        last = None;
-        read = read_jobs(options, memory, last);
+impl Loaded {
+    fn share(mut self) -> (Arc<Snapshot>, Loaded) {
+        let snapshot = Arc::new(std::mem::take(&mut self.snapshot));
+        (snapshot, self)
     }
-    found.take(read.findings);
-    read.files.insert(0, own_jobs);
-    let jobs = jobset::assemble(read.files, &prow, &memory.pool, last, &mut found);
-    let plugins = read_plugins(options, &mut found);
-    let snapshot = found.result(Snapshot { prow, jobs, plugins, warnings: Vec::new() })?;
-    Ok(Loaded { snapshot, decorate_all_jobs, files: read.remembered })
+
+    fn keep(self, snapshot: Arc<Snapshot>) -> Last {
+        let Loaded { decorate_all_jobs, config, plugins, files, .. } = self;
+        Last { snapshot, decorate_all_jobs, config, plugins, files }
+    }
+}
+
+/// Reads what was looked at. Nothing, if a file was replaced since.
+fn run(options: &LoadOptions, look: &Look, memory: &Memory) -> Option<Result<Loaded, LoadErrors>> {
+    if let Some(last) = &memory.last {
+        match run_after(options, look, memory, Some(last)) {
+            Err(Unusable::Presets) => {}
+            Err(Unusable::Moved) => return None,
+            Ok(result) => return Some(result),
+        }
+    }
+    run_after(options, look, memory, None).ok()
+}
+
+/// Why a reading came to nothing.
+enum Unusable {
+    /// Other presets than last time: what files said then does not count.
+    Presets,
+    /// A file was replaced after the look.
+    Moved,
+}
+
+fn run_after(
+    options: &LoadOptions,
+    look: &Look,
+    memory: &Memory,
+    last: Option<&Last>,
+) -> Result<Result<Loaded, LoadErrors>, Unusable> {
+    let mut found = Found { strict: options.strict, ..Found::default() };
+    let same_config = last.filter(|last| last.config.is(&look.config));
+    let (prow, decorate_all_jobs, own, config) = match same_config {
+        Some(last) => {
+            found.take(last.config.warnings.clone());
+            let own = Read::Same(last.files[0].clone());
+            (last.snapshot.prow.clone(), last.decorate_all_jobs, own, last.config.clone())
+        }
+        None => {
+            let mut part = Found { strict: options.strict, ..Found::default() };
+            let (prow, jobs, known) = read_config_part(options, look, memory, &mut part);
+            let config = PartKnown::new(&look.config, look, part.warnings.clone());
+            found.absorb(part);
+            (prow, jobs.decorate_all_jobs, Read::New(Box::new(jobs), known), config)
+        }
+    };
+    let last_jobs = last.filter(|last| same_config.is_some() || last.suits(&prow, decorate_all_jobs));
+    found.take(look.findings.clone());
+    let read = read_jobs(options, look, memory, last_jobs, &mut found)?;
+    let files: Vec<Read> = std::iter::once(own).chain(read).collect();
+    if let Some(last) = last_jobs {
+        let presets = files.iter().flat_map(Read::presets).map(|(preset, _)| preset);
+        if !presets.eq(&last.jobs().presets) {
+            return Err(Unusable::Presets);
+        }
+    }
+    let same_jobs = last_jobs.is_some_and(|last| {
+        files.len() == last.files.len() && files.iter().all(|f| matches!(f, Read::Same(_)))
+    });
+    let before = last_jobs.map(|last| Before { jobs: last.jobs(), files: &last.files });
+    let (jobs, files) = jobset::assemble(files, &prow, decorate_all_jobs, &memory.pool, before, &mut found);
+    let same_plugins = last.filter(|last| last.plugins.is(&look.plugins));
+    let (plugins, plugins_known) = match same_plugins {
+        Some(last) => {
+            found.take(last.plugins.warnings.clone());
+            (last.snapshot.plugins.clone(), last.plugins.clone())
+        }
+        None => {
+            let mut part = Found { strict: options.strict, ..Found::default() };
+            let plugins = read_plugins(options, &mut part);
+            let known = PartKnown::new(&look.plugins, look, part.warnings.clone());
+            found.absorb(part);
+            (plugins, known)
+        }
+    };
+    place::sharpen(&mut found.errors);
+    let unchanged = same_config.is_some() && same_jobs && same_plugins.is_some();
+    let snapshot = Snapshot { prow, jobs, plugins, warnings: Vec::new() };
+    Ok(found.result(snapshot).map(|snapshot| Loaded {
+        snapshot,
+        unchanged,
+        decorate_all_jobs,
+        config,
+        plugins: plugins_known,
+        files,
+    }))
 }
 
 /// Findings of all files so far.
@@ -133,6 +207,12 @@ impl Found {
         self.take(vec![diagnostic]);
     }
 
+    /// Takes up what was found elsewhere.
+    fn absorb(&mut self, other: Found) {
+        self.errors.extend(other.errors);
+        self.warnings.extend(other.warnings);
+    }
+
     fn result(mut self, snapshot: Snapshot) -> Result<Snapshot, LoadErrors> {
         let mut seen = HashSet::new();
         self.errors.retain(|e| seen.insert(e.to_string()));
@@ -158,7 +238,21 @@ fn in_order(list: &mut [Diagnostic]) {
 
 /// A file's text: unpacked if it begins as gzip does, and `gunzip` allows it.
 pub(crate) fn read_text(path: &Path, gunzip: bool) -> Result<String, String> {
-    let bytes = std::fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    open_text(path, gunzip).map(|(text, _)| text)
+}
+
+/// A file's text, and what the file looks like that it was read from.
+fn open_text(path: &Path, gunzip: bool) -> Result<(String, Sig), String> {
+    let read = || {
+        let mut file = File::open(path)?;
+        let metadata = file.metadata()?;
+        // No configuration file is larger: what is beyond is refused later, unread.
+        let limit = goyaml::MAX_BYTES as u64 + 1;
+        let mut bytes = Vec::with_capacity(metadata.len().min(limit) as usize + 1);
+        file.by_ref().take(limit).read_to_end(&mut bytes)?;
+        Ok((bytes, Sig::from(&metadata)))
+    };
+    let (bytes, sig) = read().map_err(|e: std::io::Error| format!("cannot read {}: {e}", path.display()))?;
     let bytes = if gunzip && bytes.starts_with(&[0x1f, 0x8b]) {
         let mut out = Vec::new();
         // One byte beyond the limit is enough to refuse a bomb later.
@@ -170,7 +264,8 @@ pub(crate) fn read_text(path: &Path, gunzip: bool) -> Result<String, String> {
     } else {
         bytes
     };
-    goyaml::decode_text(bytes).map_err(|e| format!("cannot read {}: {e}", path.display()))
+    let text = goyaml::decode_text(bytes).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    Ok((text, sig))
 }
 
 /// Reads one file and hands its top to `read`; what goes wrong before is a finding.
@@ -190,6 +285,26 @@ pub(crate) fn with_document<T: Default>(
             None => T::default(),
         },
     }
+}
+
+/// config.yaml, VERSION and the supplemental files, finished; the jobs of config.yaml apart.
+fn read_config_part(
+    options: &LoadOptions,
+    look: &Look,
+    memory: &Memory,
+    found: &mut Found,
+) -> (ProwConfig, JobFile, Known) {
+    let (mut prow, jobs) = read_config(options, &memory.pool, found);
+    supplemental::merge(&mut prow, options, found);
+    read_version(options, &mut prow, found);
+    let mut at_fault = Vec::new();
+    prowconfig::finish(&mut prow, &mut at_fault);
+    prowconfig::check_times(&prow, jiff::Timestamp::now(), &mut at_fault);
+    found.take(placed(at_fault, &options.config_path, true));
+    let text = Text { path: &options.config_path.as_path().into(), sig: None, text: "" };
+    let mut known = memory.known(&text, look);
+    known.presets.clone_from(&jobs.presets);
+    (prow, jobs, known)
 }
 
 fn read_config(options: &LoadOptions, pool: &Pool, found: &mut Found) -> (ProwConfig, JobFile) {
@@ -249,55 +364,84 @@ fn read_version(options: &LoadOptions, prow: &mut ProwConfig, found: &mut Found)
     }
 }
 
-/// What reading the job files gave.
-#[derive(Default)]
-struct ReadJobs {
-    /// In walk order.
-    files: Vec<JobFile>,
-    remembered: memory::Files,
-    findings: Vec<Diagnostic>,
-}
-
-/// The job files in walk order. They are read by as many threads as there are processors; of those that are as they
-/// were in the last snapshot, only the text is.
-fn read_jobs(options: &LoadOptions, memory: &Memory, last: Option<Usable<'_>>) -> ReadJobs {
-    let mut out = ReadJobs::default();
-    let Some(root) = &options.job_config_path else { return out };
-    if !root.exists() {
-        out.findings.push(Diagnostic::error(format!(
+/// The job files in walk order. Those that look as they did when the last snapshot was made are not read; the others
+/// are, by as many threads as there are processors.
+fn read_jobs(
+    options: &LoadOptions,
+    look: &Look,
+    memory: &Memory,
+    last: Option<&Last>,
+    found: &mut Found,
+) -> Result<Vec<Read>, Unusable> {
+    let Some(root) = &options.job_config_path else { return Ok(Vec::new()) };
+    if look.jobs.is_empty() && !root.exists() {
+        found.error(Diagnostic::error(format!(
             "{} does not exist; it is the job configuration",
             root.display()
         )));
-        return out;
+        return Ok(Vec::new());
     }
-    let paths = walk::job_files(root, &mut out.findings);
-    let read = parallel::map(&paths, |path| read_job_file(path, memory, last));
-    for (path, (file, findings, remembered)) in paths.into_iter().zip(read) {
-        out.findings.extend(findings);
-        out.files.push(file);
-        out.remembered.extend(remembered.map(|r| (path, r)));
+    let mut lookup = last.map(|last| Lookup::new(&last.files[1..]));
+    let mut slots = Vec::with_capacity(look.jobs.len());
+    let mut unread = Vec::new();
+    for (path, sig) in &look.jobs {
+        let known = lookup.as_mut().and_then(|lookup| lookup.get(path));
+        slots.push(known.filter(|known| known.looks_like(path, *sig)));
+        if slots.last().is_some_and(Option::is_none) {
+            unread.push((path, *sig, known));
+        }
     }
-    out
+    let read = parallel::map(&unread, |(path, sig, known)| read_job_file(path, *sig, *known, look, memory));
+    let mut read = read.into_iter();
+    let mut out = Vec::with_capacity(slots.len());
+    for slot in slots {
+        let file = match slot {
+            Some(same) => Ok(Read::Same(same.clone())),
+            None => match read.next() {
+                Some(read) => read?,
+                None => continue,
+            },
+        };
+        match file {
+            Ok(Read::Same(same)) => {
+                found.take(same.known.findings.clone());
+                out.push(Read::Same(same));
+            }
+            Ok(Read::New(file, known)) => {
+                found.take(known.findings.clone());
+                out.push(Read::New(file, known));
+            }
+            Err(unreadable) => found.error(unreadable),
+        }
+    }
+    Ok(out)
 }
 
 fn read_job_file(
-    path: &Path,
+    path: &Arc<Path>,
+    sig: Sig,
+    known: Option<&Arc<Remembered>>,
+    look: &Look,
     memory: &Memory,
-    last: Option<Usable<'_>>,
-) -> (JobFile, Vec<Diagnostic>, Option<Remembered>) {
-    let mut findings = Findings::new(path.to_string_lossy().into());
-    let text = match read_text(path, true) {
-        Ok(text) => text,
-        Err(message) => return (JobFile::default(), vec![Diagnostic::error(message)], None),
+) -> Result<Result<Read, Diagnostic>, Unusable> {
+    let (text, read) = match open_text(path, true) {
+        Ok(read) => read,
+        Err(message) => return Ok(Err(Diagnostic::error(message))),
     };
-    if let Some((file, known)) = last.and_then(|last| last.unchanged(path, &text)) {
-        return (file, known.findings.clone(), Some(known.clone()));
+    if read != sig {
+        return Err(Unusable::Moved);
     }
+    let mut now = memory.known(&Text { path, sig: Some(sig), text: &text }, look);
+    if let Some(same) = known.and_then(|known| memory.says_the_same(known, &now)) {
+        return Ok(Ok(Read::Same(same)));
+    }
+    let mut findings = Findings::new(path.to_string_lossy().into());
     let document = Document::parse(&text, &mut findings);
     let root = document.as_ref().and_then(Document::root);
     let file = root.map(|root| jobfile::read(root, &memory.pool, &mut findings)).unwrap_or_default();
-    let remembered = memory.remembered(&text, &file, &findings.list);
-    (file, findings.list, Some(remembered))
+    now.presets.clone_from(&file.presets);
+    now.findings = findings.list;
+    Ok(Ok(Read::New(Box::new(file), now)))
 }
 
 fn read_plugins(options: &LoadOptions, found: &mut Found) -> PluginConfig {

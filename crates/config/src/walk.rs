@@ -6,83 +6,143 @@
 mod ignore;
 
 use crate::diagnostic::Diagnostic;
+use crate::load::Sig;
 pub(crate) use ignore::IgnoreStack;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
 
-/// YAML files of job configuration, in walk order: depth first, names in byte order. Entries that begin with `..`
-/// are ConfigMap internals and are passed over; `.prowignore` files rule their directory and what is below it.
-pub(crate) fn job_files(root: &Path, errors: &mut Vec<Diagnostic>) -> Vec<PathBuf> {
-    if !root.is_dir() {
-        return vec![root.to_owned()];
+/// What directories held when they were last read. One that looks the same since is not read again.
+#[derive(Debug, Default)]
+pub(crate) struct Listings(HashMap<Arc<Path>, Listing>);
+
+#[derive(Debug)]
+struct Listing {
+    sig: Sig,
+    /// So young when it was read that a later change could look the same.
+    racy: bool,
+    held: Arc<Held>,
+}
+
+/// What counts in a directory.
+#[derive(Debug, Default)]
+struct Held {
+    /// In byte order of their names.
+    entries: Vec<Entry>,
+    ignore: Option<Arc<Path>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    path: Arc<Path>,
+    directory: bool,
+    link: bool,
+}
+
+/// A tree of job files, before anybody looked at the files themselves.
+#[derive(Debug, Default)]
+pub(crate) struct Tree {
+    /// Everything below the root that bears the name of a job file and is not ignored, in walk order: depth first,
+    /// names in byte order. Entries that begin with `..` are ConfigMap internals and are passed over.
+    pub candidates: Vec<Arc<Path>>,
+    /// Those of them that are links.
+    pub links: Vec<Arc<Path>>,
+    /// `.prowignore` files, which rule their directory and what is below it.
+    pub ignores: Vec<Arc<Path>>,
+    /// Directories that were entered, as they looked before they were listed.
+    pub directories: Vec<(Arc<Path>, Option<Sig>)>,
+    /// What could not be listed: an error for the root; elsewhere passed over as upstream does, with a warning.
+    pub findings: Vec<Diagnostic>,
+}
+
+/// Walks a tree of job files. A root that is a file is the tree's only file.
+pub(crate) fn tree(root: &Path, listings: &mut Listings, now: SystemTime) -> Tree {
+    let mut walk = Walk { tree: Tree::default(), last: std::mem::take(&mut listings.0), now, listings };
+    let root: Arc<Path> = root.into();
+    if root.is_dir() {
+        walk.directory(&root, true, &mut IgnoreStack::default());
+    } else {
+        walk.tree.candidates.push(root);
     }
-    let mut walk = Walk { root, found: Vec::new(), seen: HashMap::new(), errors };
-    walk.directory(root, &mut IgnoreStack::default());
-    walk.found
+    walk.tree
 }
 
 struct Walk<'w> {
-    root: &'w Path,
-    found: Vec<PathBuf>,
-    /// Base names, which must be unique: config-updater makes them keys of one ConfigMap.
-    seen: HashMap<String, PathBuf>,
-    errors: &'w mut Vec<Diagnostic>,
+    tree: Tree,
+    last: HashMap<Arc<Path>, Listing>,
+    listings: &'w mut Listings,
+    now: SystemTime,
 }
 
-/// Entries of a directory in byte order of their names; unreadable ones are reported.
+/// Entries of a directory in byte order of their names.
 pub(crate) fn sorted_entries(directory: &Path) -> Result<Vec<fs::DirEntry>, std::io::Error> {
     let mut entries = fs::read_dir(directory)?.collect::<Result<Vec<_>, _>>()?;
     entries.sort_by_key(fs::DirEntry::file_name);
     Ok(entries)
 }
 
+fn list(directory: &Path) -> Result<Held, std::io::Error> {
+    let mut held = Held::default();
+    for entry in sorted_entries(directory)? {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("..") {
+            continue;
+        }
+        let path = entry.path();
+        // A link to a directory is not followed; a link to a file is read under its own name.
+        let (directory, link) = entry.file_type().map_or((false, false), |t| (t.is_dir(), t.is_symlink()));
+        if name == ".prowignore" && !directory {
+            held.ignore = Some(path.into());
+        } else if directory || is_yaml(&path) {
+            held.entries.push(Entry { path: path.into(), directory, link });
+        }
+    }
+    Ok(held)
+}
+
 impl Walk<'_> {
-    fn directory(&mut self, directory: &Path, ignores: &mut IgnoreStack) {
-        let entries = match sorted_entries(directory) {
-            Ok(entries) => entries,
+    fn held(&mut self, directory: &Arc<Path>, sig: Option<Sig>) -> Result<Arc<Held>, std::io::Error> {
+        let known = self.last.remove(directory).filter(|l| !l.racy && Some(l.sig) == sig);
+        let held = match &known {
+            Some(listing) => listing.held.clone(),
+            None => Arc::new(list(directory)?),
+        };
+        if let Some(sig) = sig {
+            let racy = sig.is_racy(self.now);
+            self.listings.0.insert(directory.clone(), Listing { sig, racy, held: held.clone() });
+        }
+        Ok(held)
+    }
+
+    fn directory(&mut self, directory: &Arc<Path>, is_root: bool, ignores: &mut IgnoreStack) {
+        // Looked at before it is listed: what changes in between shows at the next look.
+        let sig = Sig::of(directory);
+        self.tree.directories.push((directory.clone(), sig));
+        let held = match self.held(directory, sig) {
+            Ok(held) => held,
             Err(error) => {
-                // As upstream: what cannot be read is passed over, but not in silence.
-                tracing::warn!(directory = %directory.display(), %error, "cannot list a directory of job configuration");
-                if directory == self.root {
-                    let message = format!("cannot list {}: {error}", directory.display());
-                    self.errors.push(Diagnostic::error(message));
-                }
+                let finding = if is_root { Diagnostic::error } else { Diagnostic::warning };
+                self.tree.findings.push(finding(format!("cannot list {}: {error}", directory.display())));
                 return;
             }
         };
-        ignores.enter(directory);
-        for entry in entries {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            if name.starts_with("..") {
+        ignores.enter(directory, held.ignore.as_deref());
+        self.tree.ignores.extend(held.ignore.clone());
+        for entry in &held.entries {
+            if ignores.ignores(&entry.path, entry.directory) {
                 continue;
             }
-            let path = entry.path();
-            // A link to a directory is not followed; a link to a file is read under its own name.
-            let is_directory = entry.file_type().is_ok_and(|t| t.is_dir());
-            if is_directory {
-                if !ignores.ignores(&path, true) {
-                    self.directory(&path, ignores);
-                }
-            } else if is_yaml(&path) && path.is_file() && !ignores.ignores(&path, false) {
-                self.file(path, &name);
+            if entry.directory {
+                self.directory(&entry.path, false, ignores);
+            } else {
+                self.tree.candidates.push(entry.path.clone());
+                self.tree.links.extend(entry.link.then(|| entry.path.clone()));
             }
         }
         ignores.leave();
-    }
-
-    fn file(&mut self, path: PathBuf, name: &str) {
-        if let Some(other) = self.seen.get(name) {
-            let message = format!(
-                "two files have the same name: the other is {}; names must be unique, since they are keys of one ConfigMap",
-                other.display()
-            );
-            self.errors.push(Diagnostic::error(message).in_file(&path.to_string_lossy().into()));
-            return;
-        }
-        self.seen.insert(name.to_owned(), path.clone());
-        self.found.push(path);
     }
 }
 
@@ -115,6 +175,7 @@ pub fn suffixed_files(root: &Path, suffix: &str) -> Result<Vec<PathBuf>, std::io
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::{LoadOptions, Look};
 
     fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
@@ -127,10 +188,14 @@ mod tests {
     }
 
     fn names(root: &Path) -> (Vec<String>, Vec<String>) {
-        let mut errors = Vec::new();
-        let files = job_files(root, &mut errors);
-        let relative = |p: &PathBuf| p.strip_prefix(root).unwrap().to_string_lossy().into_owned();
-        (files.iter().map(relative).collect(), errors.iter().map(|e| e.to_string()).collect())
+        let options = LoadOptions { job_config_path: Some(root.to_owned()), ..LoadOptions::default() };
+        let mut listings = Listings::default();
+        let look = Look::of(&options, &mut listings, SystemTime::now());
+        let later = SystemTime::now() + std::time::Duration::from_secs(60);
+        assert!(look == Look::of(&options, &mut listings, later), "what was listed once counts again");
+        let relative = |p: &Path| p.strip_prefix(root).unwrap().to_string_lossy().into_owned();
+        let (files, errors) = look.job_tree();
+        (files.map(relative).collect(), errors.iter().map(|e| e.to_string()).collect())
     }
 
     #[test]

@@ -36,7 +36,12 @@ struct Entry {
 impl Crons {
     /// What fired up to `now`. New and changed jobs are registered, vanished ones forgotten. An `@every` job fires
     /// when it is registered; other jobs wait for their time.
-    pub fn fired(&mut self, periodics: &[Periodic], newest: &Newest<'_>, now: Timestamp) -> Fired {
+    pub fn fired<'p>(
+        &mut self,
+        periodics: impl IntoIterator<Item = &'p Periodic> + Copy,
+        newest: &Newest<'_>,
+        now: Timestamp,
+    ) -> Fired {
         let last_look = self.last.replace(now);
         let starting = last_look.is_none();
         if last_look.is_some_and(|last| now < last) {
@@ -46,10 +51,11 @@ impl Crons {
                 entry.next = entry.schedule.next_after(now);
             }
         }
-        self.entries
-            .retain(|name, entry| periodics.iter().any(|p| p.base.name == *name && p.cron == entry.spec));
+        self.entries.retain(|name, entry| {
+            periodics.into_iter().any(|p| p.base.name == *name && p.cron == entry.spec)
+        });
         let mut fired = Fired::new();
-        for periodic in periodics.iter().filter(|p| !p.cron.is_empty()) {
+        for periodic in periodics.into_iter().filter(|p| !p.cron.is_empty()) {
             let name = &periodic.base.name;
             if !self.entries.contains_key(name) {
                 let schedule = match Schedule::parse(&periodic.cron) {
@@ -117,7 +123,7 @@ pub struct Due<'p> {
 ///   `attempts` retries were made, and `retry.interval` has passed since it started. Upstream writes the retry's
 ///   interval into the job's own by mistake; we do what the field says.
 pub fn plan<'p>(
-    periodics: &'p [Periodic],
+    periodics: impl IntoIterator<Item = &'p Periodic>,
     newest: &Newest<'_>,
     fired: &Fired,
     now: Timestamp,

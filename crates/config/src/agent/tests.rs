@@ -106,7 +106,7 @@ fn a_link_that_is_flipped_under_load_gives_one_tree_or_the_other() {
         job_config_path: Some(at("tree/jobs")),
         ..LoadOptions::default()
     };
-    let mut memory = Memory::default();
+    let mut reader = Reader::default();
     for round in 0..60_u32 {
         let target = if round % 2 == 0 { "two" } else { "one" };
         symlink(target, at("next")).unwrap();
@@ -118,7 +118,7 @@ fn a_link_that_is_flipped_under_load_gives_one_tree_or_the_other() {
                 });
                 fs::rename(at("next"), at("tree")).unwrap();
             });
-            let (result, _) = load_still(&options, &mut memory);
+            let result = reader.load(&options);
             flip.join().unwrap();
             result.unwrap()
         });
@@ -127,8 +127,7 @@ fn a_link_that_is_flipped_under_load_gives_one_tree_or_the_other() {
         for job in &snapshot.jobs.periodics {
             assert!(job.base.name.starts_with(tree.as_str()), "{} under {tree}", job.base.name);
         }
-        let (now, _) = load_still(&options, &mut memory);
-        assert_eq!(now.unwrap().prow.pod_namespace, target);
+        assert_eq!(reader.load(&options).unwrap().prow.pod_namespace, target);
     }
 }
 

@@ -1,239 +1,230 @@
-//! What one load leaves for the next: the jobs of files that did not change are taken over instead of read again.
+//! What one load leaves for the next: what a file said is taken over instead of read again if the file looks the same,
+//! or says the same.
 //!
-//! A job depends on its own text, on config.yaml and on the presets of all files. If one of the latter is different,
-//! everything is read again.
+//! A job depends on its own text, on some of config.yaml and on the presets of all files. If one of the latter is
+//! different, everything is read again.
 
+use super::look::{Look, Part};
+use super::sig::Sig;
 use crate::diagnostic::Diagnostic;
-use crate::jobfile::JobFile;
-use crate::jobs::{Jobs, Periodic, Postsubmit, Preset, Presubmit, Source};
+use crate::jobs::{JobList, Jobs, Periodic, Preset, Source};
 use crate::podtemplate::Pool;
 use crate::prowconfig::ProwConfig;
 use crate::snapshot::Snapshot;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Kept between the loads of one set of options.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     pub(super) pool: Pool,
-    hasher: RandomState,
-    last: Option<Last>,
+    pub(super) hasher: RandomState,
+    pub(super) last: Option<Last>,
+    /// What nobody will ask for again. To free it takes time, which is not the next snapshot's.
+    discarded: Vec<Discarded>,
 }
 
 #[derive(Debug)]
-struct Last {
-    snapshot: Arc<Snapshot>,
-    decorate_all_jobs: bool,
-    files: Files,
+enum Discarded {
+    Last { _last: Last },
+    Snapshot { _snapshot: Arc<Snapshot> },
 }
 
-/// By path.
-pub(super) type Files = HashMap<PathBuf, Remembered>;
+/// The last snapshot and what it was made from.
+#[derive(Debug)]
+pub(super) struct Last {
+    pub snapshot: Arc<Snapshot>,
+    pub decorate_all_jobs: bool,
+    pub config: PartKnown,
+    pub plugins: PartKnown,
+    /// config.yaml, then the job files in walk order.
+    pub files: Vec<Arc<Remembered>>,
+}
 
-/// A job file of the last snapshot, its jobs apart.
+/// What files that are read together looked like, and what was odd about them.
 #[derive(Debug, Clone)]
-pub(super) struct Remembered {
+pub(super) struct PartKnown {
+    part: Part,
+    racy: bool,
+    pub warnings: Vec<Diagnostic>,
+}
+
+impl PartKnown {
+    pub(super) fn new(part: &Part, look: &Look, warnings: Vec<Diagnostic>) -> PartKnown {
+        let racy = look.at.is_none_or(|at| part.iter().any(|(_, sig)| sig.is_some_and(|s| s.is_racy(at))));
+        PartKnown { part: part.clone(), racy, warnings }
+    }
+
+    /// Whether the files look the same, and had looked like that for long enough for that to mean something.
+    pub(super) fn is(&self, part: &Part) -> bool {
+        !self.racy && self.part == *part
+    }
+}
+
+/// What is known of a file's text.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    path: Arc<Path>,
+    /// As in [`Source::file`].
+    name: Arc<str>,
+    sig: Option<Sig>,
+    racy: bool,
     /// Of the text; the key is this process' own, so that nobody can write two texts that share one.
     hash: u64,
     length: usize,
-    presets: Vec<(Preset, Source)>,
+    pub presets: Vec<(Preset, Source)>,
     /// Warnings: a snapshot has no errors.
-    pub(super) findings: Vec<Diagnostic>,
+    pub findings: Vec<Diagnostic>,
+    hasher: RandomState,
+}
+
+impl Known {
+    /// The hash of a job's name.
+    pub(super) fn hash_of(&self, name: &str) -> u64 {
+        self.hasher.hash_one(name)
+    }
+}
+
+/// A file of the last snapshot.
+#[derive(Debug, Clone)]
+pub(super) struct Remembered {
+    pub known: Known,
+    /// Repositories that it names.
+    pub presubmits: Vec<String>,
+    /// Repositories that it names.
+    pub postsubmits: Vec<String>,
+    pub periodics: JobList<Periodic>,
+    /// Hashes of the periodics' names.
+    pub names: Vec<u64>,
+}
+
+impl Remembered {
+    /// As in [`Source::file`].
+    pub(super) fn name(&self) -> &str {
+        &self.known.name
+    }
+
+    /// Whether the file at `path` is this one and need not be read.
+    pub(super) fn looks_like(&self, path: &Arc<Path>, sig: Sig) -> bool {
+        self.is_at(path) && !self.known.racy && self.known.sig == Some(sig)
+    }
+
+    /// Whether this is about the file at `path`.
+    pub(super) fn is_at(&self, path: &Arc<Path>) -> bool {
+        Arc::ptr_eq(&self.known.path, path) || self.known.path.as_os_str() == path.as_os_str()
+    }
+}
+
+/// A file's text before its jobs are read.
+pub(super) struct Text<'t> {
+    pub path: &'t Arc<Path>,
+    /// As the file looked before it was read.
+    pub sig: Option<Sig>,
+    pub text: &'t str,
 }
 
 impl Memory {
-    /// What a file is to be remembered by.
-    pub(super) fn remembered(&self, text: &str, file: &JobFile, findings: &[Diagnostic]) -> Remembered {
-        Remembered {
-            hash: self.hasher.hash_one(text),
-            length: text.len(),
-            presets: file.presets.clone(),
-            findings: findings.to_vec(),
+    /// What is to be known of a text.
+    pub(super) fn known(&self, text: &Text<'_>, look: &Look) -> Known {
+        Known {
+            path: text.path.clone(),
+            name: text.path.to_string_lossy().into(),
+            sig: text.sig,
+            racy: text.sig.zip(look.at).is_none_or(|(sig, at)| sig.is_racy(at)),
+            hash: self.hasher.hash_one(text.text),
+            length: text.text.len(),
+            presets: Vec::new(),
+            findings: Vec::new(),
+            hasher: self.hasher.clone(),
         }
     }
 
-    /// The last snapshot, if its jobs were made under the same config.yaml. Its commit is no part of that.
-    pub(super) fn usable(&self, prow: &mut ProwConfig, decorate_all_jobs: bool) -> Option<Usable<'_>> {
-        let last = self.last.as_ref().filter(|l| l.decorate_all_jobs == decorate_all_jobs)?;
-        let version =
-            std::mem::replace(&mut prow.config_version_sha, last.snapshot.prow.config_version_sha.clone());
-        let same = *prow == last.snapshot.prow;
-        prow.config_version_sha = version;
-        same.then_some(Usable { last, hasher: &self.hasher })
+    /// The file of the last snapshot, if it says the same now, though it looks different.
+    pub(super) fn says_the_same(&self, file: &Arc<Remembered>, now: &Known) -> Option<Arc<Remembered>> {
+        let then = &file.known;
+        if then.length != now.length || then.hash != now.hash {
+            return None;
+        }
+        let known = Known { sig: now.sig, racy: now.racy, path: now.path.clone(), ..then.clone() };
+        Some(Arc::new(Remembered { known, ..Remembered::clone(file) }))
     }
 
     /// Keeps what the next load may use.
-    pub(super) fn keep(&mut self, snapshot: &Arc<Snapshot>, decorate_all_jobs: bool, files: Files) {
-        self.last = Some(Last { snapshot: snapshot.clone(), decorate_all_jobs, files });
-        self.pool.prune();
+    pub(super) fn keep(&mut self, last: Last) {
+        let replaced = self.last.replace(last);
+        self.discarded.extend(replaced.map(|last| Discarded::Last { _last: last }));
+    }
+
+    /// Takes a snapshot that is not in force any more, to be freed when there is time.
+    pub(crate) fn discard(&mut self, snapshot: Arc<Snapshot>) {
+        self.discarded.push(Discarded::Snapshot { _snapshot: snapshot });
+    }
+
+    /// Frees what was discarded, and forgets shared parts that no snapshot holds any more.
+    pub(crate) fn tidy(&mut self) {
+        if !self.discarded.is_empty() {
+            self.discarded.clear();
+            self.pool.prune();
+        }
     }
 }
 
-/// The last snapshot, for a load that may take jobs from it.
-#[derive(Clone, Copy)]
-pub(super) struct Usable<'m> {
-    last: &'m Last,
-    hasher: &'m RandomState,
-}
-
-impl<'m> Usable<'m> {
-    /// A file whose text is as it was.
-    pub(super) fn unchanged(self, path: &Path, text: &str) -> Option<(JobFile, &'m Remembered)> {
-        let known = self.last.files.get(path)?;
-        if known.length != text.len() || known.hash != self.hasher.hash_one(text) {
-            return None;
-        }
-        let file = JobFile {
-            presets: known.presets.clone(),
-            unchanged: Some(path.to_string_lossy().into()),
-            ..JobFile::default()
+impl Last {
+    /// Whether jobs that were made under the last config.yaml are those that would be made under `prow`.
+    pub(super) fn suits(&self, prow: &ProwConfig, decorate_all_jobs: bool) -> bool {
+        // Sections that no job depends on. What is not named here is taken to matter.
+        let last = ProwConfig {
+            config_version_sha: prow.config_version_sha.clone(),
+            log_level: prow.log_level.clone(),
+            tide: prow.tide.clone(),
+            branch_protection: prow.branch_protection.clone(),
+            deck: prow.deck.clone(),
+            sinker: prow.sinker.clone(),
+            horologium: prow.horologium.clone(),
+            github_reporter: prow.github_reporter.clone(),
+            slack_reporter_configs: prow.slack_reporter_configs.clone(),
+            managed_webhooks: prow.managed_webhooks.clone(),
+            owners_dir_denylist: prow.owners_dir_denylist.clone(),
+            ..self.snapshot.prow.clone()
         };
-        Some((file, known))
+        self.decorate_all_jobs == decorate_all_jobs && last == *prow
     }
 
-    /// Whether the presets of all files are those of the last snapshot.
-    pub(super) fn same_presets<'f>(self, files: impl Iterator<Item = &'f JobFile>) -> bool {
-        files.flat_map(|f| &f.presets).map(|(preset, _)| preset).eq(&self.last.snapshot.jobs.presets)
-    }
-
-    /// The jobs of the last snapshot.
-    pub(super) fn jobs(self) -> ByFile<'m> {
-        ByFile::of(&self.last.snapshot.jobs)
+    /// The last snapshot's jobs.
+    pub(super) fn jobs(&self) -> &Jobs {
+        &self.snapshot.jobs
     }
 }
 
-/// Jobs of a snapshot by the file that they were written in.
-#[derive(Default)]
-pub(super) struct ByFile<'j>(HashMap<&'j str, OfFile<'j>>);
-
-/// Finished jobs of one file, in their order.
-#[derive(Default)]
-pub(super) struct OfFile<'j> {
-    pub presubmits: Vec<(&'j str, Vec<&'j Presubmit>)>,
-    pub postsubmits: Vec<(&'j str, Vec<&'j Postsubmit>)>,
-    pub periodics: Vec<&'j Periodic>,
+/// Files of the last snapshot by path, asked for in walk order.
+pub(super) struct Lookup<'m> {
+    files: &'m [Arc<Remembered>],
+    next: usize,
+    by_path: Option<HashMap<&'m Path, usize>>,
 }
 
-impl<'j> ByFile<'j> {
-    fn of(jobs: &'j Jobs) -> ByFile<'j> {
-        fn put<'j, T>(to: &mut Vec<(&'j str, Vec<&'j T>)>, repo: &'j str, job: &'j T) {
-            match to.last_mut() {
-                Some((last, list)) if *last == repo => list.push(job),
-                _ => to.push((repo, vec![job])),
-            }
-        }
-        let mut out = ByFile::default();
-        for (repo, job) in jobs.presubmits.iter().flat_map(|(r, l)| l.iter().map(move |j| (r, j))) {
-            put(&mut out.0.entry(&job.base.source.file).or_default().presubmits, repo, job);
-        }
-        for (repo, job) in jobs.postsubmits.iter().flat_map(|(r, l)| l.iter().map(move |j| (r, j))) {
-            put(&mut out.0.entry(&job.base.source.file).or_default().postsubmits, repo, job);
-        }
-        for job in &jobs.periodics {
-            out.0.entry(&job.base.source.file).or_default().periodics.push(job);
-        }
-        out
+impl<'m> Lookup<'m> {
+    pub(super) fn new(files: &'m [Arc<Remembered>]) -> Lookup<'m> {
+        Lookup { files, next: 0, by_path: None }
     }
 
-    /// Those of one file.
-    pub(super) fn get(&self, file: &str) -> Option<&OfFile<'j>> {
-        self.0.get(file)
+    /// Nearly always the next file is asked for: only otherwise it is searched.
+    pub(super) fn get(&mut self, path: &Arc<Path>) -> Option<&'m Arc<Remembered>> {
+        if let Some(file) = self.files.get(self.next).filter(|file| file.is_at(path)) {
+            self.next += 1;
+            return Some(file);
+        }
+        let files = self.files;
+        let by_path = self.by_path.get_or_insert_with(|| {
+            files.iter().enumerate().map(|(at, file)| (&*file.known.path, at)).collect()
+        });
+        let at = *by_path.get(&**path)?;
+        self.next = at + 1;
+        files.get(at)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::golden::job_records;
-    use crate::load::{LoadOptions, load, load_again};
-    use std::fs;
-
-    fn job(name: &str) -> String {
-        format!(
-            "periodics:\n- name: {name}\n  interval: 1h\n  labels: {{p: \"1\"}}\n  unknown_key: 1\n  spec:\n    containers:\n    - image: i\npresubmits:\n  o/r:\n  - name: pull-{name}\n    spec: {{containers: [{{image: i}}]}}\n"
-        )
-    }
-
-    struct Tree {
-        dir: tempfile::TempDir,
-        options: LoadOptions,
-        memory: Memory,
-    }
-
-    impl Tree {
-        fn new() -> Tree {
-            let dir = tempfile::tempdir().unwrap();
-            fs::create_dir(dir.path().join("jobs")).unwrap();
-            let options = LoadOptions {
-                config_path: dir.path().join("config.yaml"),
-                job_config_path: Some(dir.path().join("jobs")),
-                ..LoadOptions::default()
-            };
-            let tree = Tree { dir, options, memory: Memory::default() };
-            tree.write("config.yaml", "pod_namespace: a\n");
-            tree.write("jobs/a.yaml", &job("a"));
-            tree.write("jobs/b.yaml", &job("b"));
-            tree
-        }
-
-        fn write(&self, name: &str, text: &str) {
-            fs::write(self.dir.path().join(name), text).unwrap();
-        }
-
-        /// Loads again; the result must be that of a load without memory.
-        fn again(&mut self) -> Arc<Snapshot> {
-            let got = load_again(&self.options, &mut self.memory).unwrap();
-            let fresh = load(&self.options).unwrap();
-            assert!(job_records(&got.jobs).eq(job_records(&fresh.jobs)));
-            let warnings = |s: &Snapshot| s.warnings.iter().map(ToString::to_string).collect::<Vec<_>>();
-            assert_eq!(warnings(&got), warnings(&fresh));
-            assert_eq!(got.prow, fresh.prow);
-            got
-        }
-    }
-
-    /// Whether two snapshots hold the very same Pod for a periodic.
-    fn taken_over(old: &Snapshot, new: &Snapshot, index: usize) -> bool {
-        let spec = |s: &Snapshot| s.jobs.periodics[index].base.spec.clone().unwrap();
-        Arc::ptr_eq(&spec(old), &spec(new))
-    }
-
-    #[test]
-    fn only_changed_files_are_read_again() {
-        let mut tree = Tree::new();
-        let first = tree.again();
-        tree.write("jobs/b.yaml", &job("other"));
-        tree.write("VERSION", "abc");
-        let second = tree.again();
-        assert!(taken_over(&first, &second, 0) && !taken_over(&first, &second, 1));
-        assert_eq!(second.jobs.periodics[1].base.name, "other");
-        fs::remove_file(tree.dir.path().join("jobs/a.yaml")).unwrap();
-        assert_eq!(tree.again().jobs.len(), 2);
-    }
-
-    #[test]
-    fn what_all_jobs_depend_on_makes_all_of_them_anew() {
-        let mut tree = Tree::new();
-        let first = tree.again();
-        tree.write("jobs/c.yaml", "presets: [{labels: {p: \"1\"}, env: [{name: E, value: x}]}]\n");
-        let with_preset = tree.again();
-        assert!(!taken_over(&first, &with_preset, 0));
-        tree.write("config.yaml", "pod_namespace: b\n");
-        let moved = tree.again();
-        assert!(!taken_over(&with_preset, &moved, 0));
-        assert_eq!(moved.jobs.periodics[0].base.namespace, "b");
-    }
-
-    #[test]
-    fn rules_across_files_hold_for_files_that_did_not_change() {
-        let mut tree = Tree::new();
-        tree.again();
-        tree.write("jobs/b.yaml", &job("a"));
-        let error = load_again(&tree.options, &mut tree.memory).unwrap_err().to_string();
-        assert!(error.contains("twice"), "{error}");
-        tree.write("jobs/b.yaml", &job("b"));
-        tree.again();
-    }
-}
+mod tests;

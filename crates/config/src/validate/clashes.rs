@@ -63,8 +63,11 @@ fn check(kind: &str, repo: &str, jobs: Vec<Seen<'_>>, errors: &mut Vec<Diagnosti
 }
 
 /// Names of periodics are unique.
-pub(crate) fn check_periodics(jobs: &[Periodic], errors: &mut Vec<Diagnostic>) {
-    let mut seen: HashMap<&str, &JobBase> = HashMap::with_capacity(jobs.len());
+pub(crate) fn check_periodics<'j>(
+    jobs: impl IntoIterator<Item = &'j Periodic>,
+    errors: &mut Vec<Diagnostic>,
+) {
+    let mut seen: HashMap<&str, &JobBase> = HashMap::new();
     for job in jobs {
         if let Some(other) = seen.insert(&job.base.name, &job.base) {
             errors.push(at(
@@ -80,5 +83,5 @@ fn place(job: &JobBase) -> String {
 }
 
 fn at(job: &JobBase, message: String) -> Diagnostic {
-    Diagnostic::error(message).in_file(&job.source.file).at(job.source.line, 0)
+    Diagnostic::error(message).in_file(&job.source.file).at(job.source.line, job.source.column)
 }

@@ -17,13 +17,10 @@ struct Rule {
 }
 
 impl IgnoreStack {
-    /// Takes up a directory's own rules.
-    pub(super) fn enter(&mut self, directory: &Path) {
-        let file = directory.join(".prowignore");
-        let text = fs::read_to_string(&file).unwrap_or_else(|error| {
-            if error.kind() != std::io::ErrorKind::NotFound {
-                tracing::warn!(file = %file.display(), %error, "cannot read ignore rules; the directory is read without them");
-            }
+    /// Takes up a directory's own rules, if it has a file of them.
+    pub(super) fn enter(&mut self, directory: &Path, file: Option<&Path>) {
+        let text = file.map_or(Ok(String::new()), fs::read_to_string).unwrap_or_else(|error| {
+            tracing::warn!(directory = %directory.display(), %error, "cannot read .prowignore; the directory is read without it");
             String::new()
         });
         self.enter_with(directory, &text);
@@ -42,7 +39,7 @@ impl IgnoreStack {
     /// The nearest file decides, in it the last rule that matches. What is below an ignored directory is never
     /// asked for.
     pub(crate) fn ignores(&self, path: &Path, is_directory: bool) -> bool {
-        for (directory, rules) in self.levels.iter().rev() {
+        for (directory, rules) in self.levels.iter().rev().filter(|(_, rules)| !rules.is_empty()) {
             let Ok(relative) = path.strip_prefix(directory) else { continue };
             let relative = relative.to_string_lossy();
             let decisive = rules

@@ -178,7 +178,7 @@ mod tests {
     fn events_and_the_text_in_them_are_told_apart() {
         let mut config = Snapshot::default();
         let deploy = Presubmit { trigger: GoRegex::new("(?m)^/deploy").unwrap(), ..Presubmit::default() };
-        config.jobs.presubmits.insert("o/r".into(), vec![deploy]);
+        config.jobs.presubmits.insert("o/r".into(), vec![deploy].into());
         let repo = json!({"name": "r", "owner": {"login": "o", "name": "o"}});
         let said = |action: &str, body: &str, state: &str, pr: bool| {
             let mut issue = json!({"number": 1, "state": state});
