@@ -107,16 +107,24 @@ fn a_link_that_is_flipped_under_load_gives_one_tree_or_the_other() {
         ..LoadOptions::default()
     };
     let mut reader = Reader::default();
+    let mut current = "one";
     for round in 0..60_u32 {
-        let target = if round % 2 == 0 { "two" } else { "one" };
-        symlink(target, at("next")).unwrap();
+        // Once, or there and back, or there and back and there, at other moments of the load in each round; which
+        // ones does not matter.
+        let mut flips = Vec::new();
+        for flip in 0..=round % 3 {
+            current = if current == "one" { "two" } else { "one" };
+            symlink(current, at(&format!("next{flip}"))).unwrap();
+            flips.push(at(&format!("next{flip}")));
+        }
         let snapshot = thread::scope(|scope| {
             let flip = scope.spawn(|| {
-                // Another moment of the load in each round; which one does not matter.
-                (0..round * 2000).for_each(|i| {
-                    std::hint::black_box(i);
-                });
-                fs::rename(at("next"), at("tree")).unwrap();
+                for next in &flips {
+                    (0..round * 1500).for_each(|i| {
+                        std::hint::black_box(i);
+                    });
+                    fs::rename(next, at("tree")).unwrap();
+                }
             });
             let result = reader.load(&options);
             flip.join().unwrap();
@@ -127,8 +135,52 @@ fn a_link_that_is_flipped_under_load_gives_one_tree_or_the_other() {
         for job in &snapshot.jobs.periodics {
             assert!(job.base.name.starts_with(tree.as_str()), "{} under {tree}", job.base.name);
         }
-        assert_eq!(reader.load(&options).unwrap().prow.pod_namespace, target);
+        assert_eq!(reader.load(&options).unwrap().prow.pod_namespace, current);
     }
+}
+
+#[tokio::test]
+async fn the_feed_says_what_changed_and_what_changed_in_vain() {
+    let (dir, options) = tree();
+    let (handle, agent) = Agent::start(options).unwrap();
+    let mut feed = handle.feed();
+    fs::write(dir.path().join("jobs/deep/er/b.yaml"), job("two")).unwrap();
+    agent.reload().unwrap();
+    let change = feed.next().await.unwrap();
+    assert_eq!(change.jobs.added[0].to_string(), "periodic two");
+    assert!(change.needs_restart.is_empty() && change.old.jobs.len() + 1 == change.new.jobs.len());
+    fs::write(dir.path().join("config.yaml"), "pod_namespace: elsewhere\n").unwrap();
+    agent.reload().unwrap();
+    let change = feed.next().await.unwrap();
+    assert_eq!(change.jobs.altered.len(), 2, "every job has its namespace from config.yaml");
+    let told = change.needs_restart[0].to_string();
+    assert!(
+        told.starts_with("pod_namespace: it was \"default\"") && told.contains("\"elsewhere\""),
+        "{told}"
+    );
+    assert_eq!(feed.known().prow.pod_namespace, "elsewhere");
+    drop(agent);
+    // The thread may have found the file again before it ended; after that nothing comes.
+    while feed.next().await.is_some() {}
+}
+
+#[test]
+fn loading_is_counted() {
+    let (dir, options) = tree();
+    let (handle, agent) = Agent::start(options).unwrap();
+    let first = handle.reload_stats();
+    assert!(first.attempts == 1 && first.failures == 0 && first.last_error.is_none(), "{first:?}");
+    assert!(first.last_success_unix > 1_700_000_000);
+    fs::write(dir.path().join("config.yaml"), "plank: [\n").unwrap();
+    agent.reload().unwrap_err();
+    let failed = handle.reload_stats();
+    assert!(failed.failures >= 1 && failed.attempts > first.attempts, "{failed:?}");
+    assert!(failed.last_error.unwrap().contains("config.yaml"));
+    fs::write(dir.path().join("config.yaml"), CONFIG).unwrap();
+    agent.reload().unwrap();
+    let mended = handle.reload_stats();
+    assert!(mended.last_error.is_none() && mended.attempts > failed.attempts);
+    assert_eq!(Handle::fixed(Snapshot::default()).reload_stats(), ReloadStats::default());
 }
 
 #[test]

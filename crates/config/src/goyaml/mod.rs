@@ -6,6 +6,7 @@
 
 mod de;
 mod nodes;
+mod quick;
 mod resolve;
 mod tape;
 
@@ -37,6 +38,9 @@ pub(crate) struct Cursor<'t, 'a> {
     node: u32,
 }
 
+/// Findings of one file that are told; each has a place, and to find it takes time.
+const MAX_FINDINGS: usize = 1000;
+
 /// What was found in one file.
 pub(crate) struct Findings {
     /// The file.
@@ -54,12 +58,28 @@ impl Findings {
 
     /// Notes something at a place.
     pub(crate) fn note(&mut self, at: Cursor<'_, '_>, mut diagnostic: Diagnostic) {
+        if self.list.len() >= MAX_FINDINGS {
+            self.overflow(&diagnostic);
+            return;
+        }
         let node = &at.tape.nodes[at.node as usize];
         diagnostic = diagnostic.in_file(&self.file).at(node.line, node.column);
         if diagnostic.key_path.is_empty() {
             diagnostic.key_path = at.path();
         }
         self.list.push(diagnostic);
+    }
+
+    /// Says once that there is more, and how bad it is.
+    fn overflow(&mut self, diagnostic: &Diagnostic) {
+        if self.list.len() == MAX_FINDINGS {
+            let message = format!("more than {MAX_FINDINGS} findings in this file; only the first are told");
+            let more = Diagnostic { kind: diagnostic.kind, ..Diagnostic::warning(message) };
+            self.list.push(more.in_file(&self.file));
+        }
+        if let Some(more) = self.list.last_mut() {
+            more.severity = more.severity.max(diagnostic.severity);
+        }
     }
 
     /// Never report this key as unknown.

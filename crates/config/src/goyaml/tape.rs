@@ -3,6 +3,7 @@
 //! Only the first document of a text is read (prow-config §0.1). The limits here bound what hostile text can cost:
 //! size, depth with aliases expanded, and the share of a document that comes from aliases.
 
+use super::quick;
 use base64::Engine;
 use granit_parser::{Event, Options, Parser, ScalarStyle};
 use std::borrow::Cow;
@@ -10,7 +11,7 @@ use std::borrow::Cow;
 /// No configuration file is larger; a ConfigMap ends at 1 MiB.
 pub(crate) const MAX_BYTES: usize = 64 << 20;
 /// Real files stay below 60; serde's recursion has to fit a thread's stack.
-const MAX_DEPTH: u32 = 200;
+pub(super) const MAX_DEPTH: u32 = 200;
 
 /// What a node is.
 #[derive(Debug)]
@@ -90,6 +91,18 @@ impl<'a> Tape<'a> {
                 line: 0,
                 column: 0,
             });
+        }
+        match quick::parse(text) {
+            Some(nodes) => Ok(Tape { nodes, anchored: Vec::new() }),
+            None => Tape::parse_all(text),
+        }
+    }
+
+    /// Reads the first document of `text`, whatever of YAML is in it.
+    pub(super) fn parse_all(text: &'a str) -> Result<Tape<'a>, SyntaxError> {
+        if let Some(line) = other_version(text) {
+            let message = "found incompatible YAML document: only version 1.1 is read".to_owned();
+            return Err(SyntaxError { message, line, column: 1 });
         }
         let mut options = Options::default();
         options.set_emit_comments(false);
@@ -268,6 +281,13 @@ impl<'a> Tape<'a> {
             _ => "?",
         }
     }
+}
+
+/// The line of a directive for a version other than 1.1, which the reference implementation refuses.
+fn other_version(text: &str) -> Option<u32> {
+    let head = text.lines().zip(1..).take_while(|(line, _)| line.is_empty() || line.starts_with(['%', '#']));
+    let versions = head.filter_map(|(line, number)| Some((line.strip_prefix("%YAML")?, number)));
+    versions.into_iter().find(|(version, _)| version.split_whitespace().next() != Some("1.1")).map(|(_, n)| n)
 }
 
 /// The text behind `!!binary`; base64 may have white space in it.

@@ -169,3 +169,55 @@ impl Look {
         }
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    /// A link that is flipped away and back leaves the same files behind, and is seen all the same.
+    #[test]
+    fn there_and_back_is_a_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |p: &str| dir.path().join(p);
+        for tree in ["one", "two"] {
+            fs::create_dir_all(at(tree).join("jobs")).unwrap();
+            fs::write(at(tree).join("jobs/j.yaml"), tree).unwrap();
+            fs::write(at(tree).join("config.yaml"), tree).unwrap();
+        }
+        fs::create_dir(at("mount")).unwrap();
+        for (target, link) in [
+            ("one", "there"),
+            ("two", "away"),
+            ("one", "back"),
+            ("../there/jobs/j.yaml", "mount/j.yaml"),
+            ("there", "outer"),
+        ] {
+            symlink(target, at(link)).unwrap();
+        }
+        let of = |config: &str, jobs: &str| {
+            let options = LoadOptions {
+                config_path: at(config),
+                job_config_path: Some(at(jobs)),
+                ..LoadOptions::default()
+            };
+            Look::of(&options, &mut Listings::default(), SystemTime::now())
+        };
+        let all = || {
+            [
+                of("outer/config.yaml", "one/jobs"),
+                of("one/config.yaml", "outer/jobs"),
+                of("one/config.yaml", "mount"),
+            ]
+        };
+        let before = all();
+        assert!(before == all());
+        fs::rename(at("away"), at("there")).unwrap();
+        fs::rename(at("back"), at("there")).unwrap();
+        for (before, after) in before.iter().zip(all()) {
+            assert!(*before != after);
+            assert!(before.jobs == after.jobs && before.config == after.config);
+        }
+    }
+}

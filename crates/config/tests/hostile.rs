@@ -1,0 +1,136 @@
+//! Hostile files cost bounded memory and bounded time: each goes through decoder and loader in a process of its own
+//! that the system ends if it takes more.
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
+
+#[path = "hostile/entry.rs"]
+mod entry;
+
+use std::io::Write;
+use std::process::Command;
+
+const MB: usize = 1 << 20;
+/// Address space for one input, in KiB: many times what the largest takes.
+const MEMORY: usize = 3 << 20;
+/// Processor seconds for one input, without optimisation and beside other tests.
+const SECONDS: usize = 120;
+const INPUT: &str = "PROW_HOSTILE_INPUT";
+
+/// Nested anchors, each naming the last one several times.
+fn bomb(levels: usize, item: &str, row: impl Fn(&str) -> String) -> String {
+    let mut out = format!("a0: &a0 {item}\n");
+    for level in 1..levels {
+        let last = format!("*a{}", level - 1);
+        out += &format!("a{level}: &a{level} {}\n", row(&last));
+    }
+    out
+}
+
+fn lines(count: usize, line: impl Fn(usize) -> String) -> String {
+    (0..count).map(line).collect()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    out.write_all(bytes).unwrap();
+    out.finish().unwrap()
+}
+
+fn inputs() -> Vec<(&'static str, Vec<u8>)> {
+    let nine = |last: &str| vec![last; 9].join(",");
+    let deep = |open: &str, count: usize| open.repeat(count);
+    let job = |rest: &str| {
+        format!("periodics:\n- name: x\n  interval: 1h\n  spec: {{containers: [{{image: i}}]}}\n{rest}")
+    };
+    vec![
+        ("alias bomb", bomb(30, "[x,x,x,x,x,x,x,x,x]", |last| format!("[{}]", nine(last))).into()),
+        ("map bomb", bomb(30, "{k: v}", |last| format!("{{a: {last}, b: {last}, c: {last}}}")).into()),
+        ("merge bomb", bomb(30, "{k: v}", |last| format!("{{<<: [{}]}}", nine(last))).into()),
+        (
+            "merge bomb behind real nodes",
+            format!("{}pad:\n{}", bomb(5, "{k: v}", |l| format!("{{<<: [{}]}}", nine(l))), lines(20_000, |i| format!("- {i}\n")))
+                .into(),
+        ),
+        ("merge ladder", bomb(5000, "{k: v}", |last| format!("{{<<: {last}}}")).into()),
+        ("an anchor in itself", b"a: &a [*a]\nb: &b {<<: *b}\n".to_vec()),
+        ("brackets", deep("[", MB).into()),
+        ("braces", deep("{a: ", MB).into()),
+        ("dashes", deep("- ", MB).into()),
+        ("question marks", deep("? ", MB).into()),
+        ("steps", lines(3000, |i| format!("{}a:\n", " ".repeat(i))).into()),
+        ("a plain scalar", format!("a: {}\n", "x".repeat(10 * MB)).into()),
+        ("a number", format!("a: {}\n", "9".repeat(10 * MB)).into()),
+        ("a quoted scalar", format!("a: \"{}\"\n", "\\n".repeat(5 * MB)).into()),
+        ("a scalar that does not end", format!("a: \"{}", "x".repeat(10 * MB)).into()),
+        ("a scalar over lines", format!("a: {}\n", "x\n  ".repeat(2 * MB)).into()),
+        ("a block scalar", format!("a: |\n{}", "  x\n".repeat(2 * MB)).into()),
+        ("a key", format!("{}: a\n", "x".repeat(10 * MB)).into()),
+        ("a comment", format!("# {}\na: 1\n", "x".repeat(10 * MB)).into()),
+        ("a line of items", format!("a: [{}]\n", "x,".repeat(MB / 2)).into()),
+        ("blank lines", "\n".repeat(10 * MB).into()),
+        ("blanks", " ".repeat(10 * MB).into()),
+        ("many keys", lines(200_000, |i| format!("k{i}: 1\n")).into()),
+        ("one key again and again", "a: 1\n".repeat(200_000).into()),
+        ("many unknown keys of a job", job(&lines(50_000, |i| format!("  k{i}: 1\n"))).into()),
+        ("many wrong values", format!("periodics:\n{}", "- {name: [], cron: {}}\n".repeat(20_000)).into()),
+        ("many empty jobs", format!("periodics:\n{}", "- {}\n".repeat(50_000)).into()),
+        ("many anchors", format!("a:\n{}", lines(50_000, |i| format!("- &x{i} {i}\n"))).into()),
+        ("a large pattern", job("  name: y\npresubmits: {o/r: [{name: z, run_if_changed: '((a{1000}){1000}){1000}', spec: {containers: [{image: i}]}}]}\n").into()),
+        ("no UTF-8", b"a: \xff\xfe\xc3\x28\n\xf0\x9f".to_vec()),
+        ("half of UTF-16", b"\xff\xfea\0:\0 \0\x00\xd8b".to_vec()),
+        ("controls", (1..=31_u8).chain([127]).collect()),
+        ("a gzip bomb", gzip(&vec![b'#'; 200 * MB])),
+        ("half of gzip", gzip(b"a: b\n")[..12].to_vec()),
+        ("many documents", "---\na: 1\n".repeat(100_000).into()),
+        ("directives", "%TAG ! tag:x\n".repeat(100_000).into()),
+        ("tags", format!("a: {}x\n", "!".repeat(MB)).into()),
+    ]
+}
+
+#[test]
+#[ignore = "one input of the test below, in a process of its own"]
+fn subject() {
+    let Ok(name) = std::env::var(INPUT) else { return };
+    let (_, bytes) = inputs().into_iter().find(|(known, _)| *known == name).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    entry::decode(&bytes);
+    entry::load_tree(directory.path(), &bytes);
+    // The same once more, where config.yaml and plugins.yaml are read.
+    let everywhere = [&b"a: 1\n"[..], &bytes, &bytes].join(&0);
+    entry::load_tree(directory.path(), &everywhere);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn hostile_files_are_bounded_in_memory_and_time() {
+    let program = std::env::current_exe().unwrap();
+    let mut wrong = Vec::new();
+    for (name, bytes) in inputs() {
+        drop(bytes);
+        let out = Command::new("sh")
+            .arg("-c")
+            .arg(format!(
+                "ulimit -v {MEMORY} && ulimit -t {SECONDS} && exec \"$0\" --exact subject --ignored"
+            ))
+            .arg(&program)
+            .env(INPUT, name)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&out.stdout);
+        if !out.status.success() || !said.contains("1 passed") {
+            let why = String::from_utf8_lossy(&out.stderr);
+            wrong.push(format!("{name}: {}\n{said}{why}", out.status));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn trees_of_arbitrary_bytes_come_back(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..400)) {
+        let directory = tempfile::tempdir().unwrap();
+        entry::decode(&bytes);
+        entry::load_tree(directory.path(), &bytes);
+    }
+}
