@@ -1,8 +1,8 @@
 //! Job configuration after loading (prow-config §5): what selection, building and decoration read.
 
 use crate::goregex::GoRegex;
-use crate::podtemplate::PodTemplate;
 pub use crate::joblist::{JobList, Periodics};
+use crate::podtemplate::PodTemplate;
 use k8s_openapi::api::core::v1::{EnvVar, Toleration, Volume, VolumeMount};
 use prow_api::decoration::DecorationConfig;
 use prow_api::prowjob::{

@@ -199,7 +199,7 @@ fn valid_decoration_config() {
         decoration_config: Some(Default::default()),
         ..Default::default()
     };
-    snapshot.jobs.periodics.push(prow_config::Periodic { base, ..Default::default() });
+    snapshot.jobs.periodics = vec![prow_config::Periodic { base, ..Default::default() }].into();
     let mut found = Vec::new();
     jobs::decoration(&snapshot, &mut found);
     assert!(found.len() == 1 && found[0].message.contains("utility_images is missing"), "{found:?}");
@@ -521,7 +521,7 @@ fn verify_owners_presence() {
 #[test]
 fn validate_github_app_installation() {
     let mut snapshot = Snapshot::default();
-    snapshot.jobs.postsubmits.insert("Acme/rocket".into(), vec![Default::default()]);
+    snapshot.jobs.postsubmits.insert("Acme/rocket".into(), vec![Default::default()].into());
     let query = prow_config::prowconfig::TideQuery { repos: vec!["other/a".into()], ..Default::default() };
     snapshot.prow.tide.queries.push(query);
     let missing = |installed: &[&str]| -> Vec<String> {

@@ -190,7 +190,8 @@ fn names_and_contexts_of_the_configurations_jobs_are_taken() {
     let mut snapshot = Arc::unwrap_or_clone(config(json!({})));
     let mut own = crate::Presubmit { context: "ci/unit".into(), ..Default::default() };
     own.base.name = "unit".into();
-    snapshot.jobs = Jobs { presubmits: BTreeMap::from([("o/r".to_owned(), vec![own].into())]), ..Jobs::default() };
+    snapshot.jobs =
+        Jobs { presubmits: BTreeMap::from([("o/r".to_owned(), vec![own].into())]), ..Jobs::default() };
     let snapshot = Arc::new(snapshot);
     let error = refused(&[(".prow.yaml", &presubmit("unit"))], &snapshot);
     assert!(error.contains("there twice"), "{error}");
