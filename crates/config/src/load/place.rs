@@ -8,11 +8,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+/// Errors that are given their exact place: to find it takes time, and nobody reads more.
+const MAX_ERRORS: usize = 500;
+
 /// Gives errors of jobs the line and column of the key that they are about. Their files are read again for it: rules
 /// are seldom broken.
 pub(super) fn sharpen(errors: &mut [Diagnostic]) {
     let mut by_file: BTreeMap<Arc<str>, Vec<&mut Diagnostic>> = BTreeMap::new();
-    for error in errors.iter_mut().filter(|e| e.message.starts_with(OF_A_JOB)) {
+    for error in errors.iter_mut().filter(|e| e.message.starts_with(OF_A_JOB)).take(MAX_ERRORS) {
         by_file.entry(error.file.clone()).or_default().push(error);
     }
     for (file, errors) in by_file {
