@@ -130,7 +130,10 @@ fn nothing_is_asked_where_it_is_not_enabled_and_nothing_comes_of_nothing() {
 fn what_cannot_be_used_is_refused_with_its_place() {
     let plain = config(json!({}));
     for (files, says) in [
-        (vec![(".prow.yaml", "presubmits: [{name: a}]\n")], ".prow.yaml:1:14: presubmits[0].spec: job \"a\": spec:"),
+        (
+            vec![(".prow.yaml", "presubmits: [{name: a}]\n")],
+            ".prow.yaml:1:14: presubmits[0].spec: job \"a\": spec:",
+        ),
         (vec![(".prow.yaml", "a: [")], "is not YAML"),
         (vec![(".prow/x.yaml", "presubmits: {o/r: []}\n")], ".prow/x.yaml:1"),
         (
