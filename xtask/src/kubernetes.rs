@@ -1,5 +1,6 @@
 //! `cargo xtask kubernetes-test`: the conformance suite against the embedded API server and against a real
-//! kube-apiserver with etcd, and a table of how each did.
+//! kube-apiserver with etcd, and a table of how each did; then Prow itself on the real one: components as separate
+//! processes, and the story of `prow demo`.
 //!
 //! The real programs are built with Go from the modules that `xtask/kubernetes` pins, and kept in the user's cache.
 
@@ -54,6 +55,7 @@ async fn compare(binaries: &Binaries, only: &str) -> Result<bool, Failure> {
             }
         }
     }
+    let stories = only.is_empty().then(|| stories(cluster.kubeconfig())).transpose()?;
     let failed = |all: &[Outcome]| all.iter().filter(|o| o.failure.is_some()).count();
     println!(
         "\n{} cases: {} failed on the embedded server, {} on Kubernetes {}",
@@ -62,7 +64,20 @@ async fn compare(binaries: &Binaries, only: &str) -> Result<bool, Failure> {
         failed(&there),
         version()?
     );
-    Ok(failed(&here) + failed(&there) == 0)
+    Ok(failed(&here) + failed(&there) == 0 && stories != Some(false))
+}
+
+/// Prow's own tests that can do with any API server, on this one. Packages are not chosen, so that what `cargo test`
+/// has built is what runs.
+fn stories(kubeconfig: &Path) -> Result<bool, Failure> {
+    println!("\nProw on the real API server:");
+    let status = Command::new(env!("CARGO"))
+        .args(["test", "--locked", "--quiet", "--test", "components", "--test", "story", "--"])
+        .args(["separate_processes", "on_real_kubernetes"])
+        .env("PROW_TEST_KUBECONFIG", kubeconfig)
+        .status()
+        .map_err(|e| format!("cannot run cargo: {e}"))?;
+    Ok(status.success())
 }
 
 fn pins() -> PathBuf {

@@ -132,7 +132,9 @@ fn pure_rooms_touch_no_clock_disk_network_or_chance() {
         "Uuid::new_v4",
     ];
     for (path, text) in all_sources() {
-        let room = ["api", "config", "job", "checkconfig"].iter().find(|r| path.starts_with(&format!("crates/{r}/src")));
+        let room = ["api", "config", "job", "checkconfig"]
+            .iter()
+            .find(|r| path.starts_with(&format!("crates/{r}/src")));
         let Some(room) = room else { continue };
         if path.contains("/golden")
             || path.contains("tests")

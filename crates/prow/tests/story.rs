@@ -5,6 +5,23 @@ mod common;
 
 use common::Prow;
 
+/// With `PROW_TEST_KUBECONFIG`, which `cargo xtask kubernetes-test` gives: the same story, its ProwJobs and Pods kept
+/// by a real API server, this machine its node.
+#[test]
+fn a_pull_request_goes_all_the_way_on_real_kubernetes() {
+    let Ok(kubeconfig) = std::env::var("PROW_TEST_KUBECONFIG") else {
+        eprintln!("skipped: PROW_TEST_KUBECONFIG is not set; cargo xtask kubernetes-test sets it");
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().canonicalize().unwrap();
+    let args = ["demo", "--once", "--data-dir", data.to_str().unwrap(), "--kubeconfig", &kubeconfig];
+    let (status, stdout, stderr) = Prow::start(&args).end();
+    assert!(status.success(), "exit {status}\n{stdout}\n{stderr}");
+    assert!(stdout.contains("13 steps, all seen to happen"), "{stdout}");
+    assert_eq!(common::processes_mentioning(data.to_str().unwrap()), Vec::<String>::new());
+}
+
 #[test]
 fn a_pull_request_goes_all_the_way() {
     let dir = tempfile::tempdir().unwrap();
