@@ -9,7 +9,9 @@ pub mod rewrite;
 pub mod volumes;
 
 use crate::options::Network;
-use crate::plan::{ContainerPlan, EXE_IN_SANDBOX, Isolation, MountPlan, PodPlan};
+use crate::engine::images::Found;
+use crate::engine::spec;
+use crate::plan::{ContainerPlan, EXE_IN_SANDBOX, EngineContainer, EnginePlan, Isolation, MountPlan, PodPlan};
 use crate::poddir::PodDir;
 use env::Machine;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, PodSpec, Secret};
@@ -23,7 +25,7 @@ const UTILITIES: [&str; 5] = ["clonerefs", "initupload", "entrypoint", "sidecar"
 const DEFAULT_GRACE: u64 = 30;
 
 /// Everything the plan depends on besides the Pod and its objects.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Context<'a> {
     /// Where the Pod will live.
     pub dir: &'a PodDir,
@@ -39,6 +41,19 @@ pub struct Context<'a> {
     pub allow_host_paths: &'a [PathBuf],
     /// What the machine has.
     pub machine: Machine,
+    /// The engine and the Pod's images in it, for [`Isolation::Container`].
+    pub engine: Option<&'a Contained<'a>>,
+}
+
+/// What a plan for containers depends on.
+#[derive(Clone)]
+pub struct Contained<'a> {
+    /// The engine.
+    pub plan: &'a EnginePlan,
+    /// Images by container.
+    pub images: &'a BTreeMap<String, Found>,
+    /// `privileged` and added capabilities are granted.
+    pub allow_privileged: bool,
 }
 
 /// The Secrets and ConfigMaps of one Pod; a name that is missing here is not in the API. Not to be printed.
@@ -154,6 +169,7 @@ impl Objects {
 pub fn needs(pod: &Pod) -> (BTreeSet<String>, BTreeSet<String>) {
     let (mut secrets, mut maps) = (BTreeSet::new(), BTreeSet::new());
     let Some(spec) = &pod.spec else { return (secrets, maps) };
+    secrets.extend(spec.image_pull_secrets.iter().flatten().map(|r| r.name.clone()));
     for container in all_containers(spec) {
         for from in container.env_from.iter().flatten() {
             secrets.extend(from.secret_ref.as_ref().map(|r| r.name.clone()));
@@ -231,6 +247,7 @@ pub fn build(pod: &Pod, objects: &Objects, context: &Context<'_>) -> Result<Buil
         init_containers: containers(init)?,
         containers: containers(&spec.containers)?,
         hide: context.hide.to_vec(),
+        engine: context.engine.map(|e| e.plan.clone()),
     };
     Ok(Built { plan, volumes, remarks: remarks(spec, context) })
 }
@@ -257,8 +274,17 @@ fn container_plan(
         list.iter().flatten().map(|t| env::expand(t, &own)).collect()
     };
     let mut argv = expand(&container.command);
-    argv.extend(expand(&container.args));
-    if utility.is_none() && container.command.as_ref().is_none_or(Vec::is_empty) {
+    let args = expand(&container.args);
+    let engine = context
+        .engine
+        .filter(|_| utility.is_none())
+        .map(|e| contained(spec, container, e, (argv.clone(), args.clone())))
+        .transpose()?;
+    argv.extend(args);
+    if context.engine.is_some() && utility == Some("entrypoint") {
+        needs_entrypoint(name, context)?;
+    }
+    if utility.is_none() && engine.is_none() && container.command.as_ref().is_none_or(Vec::is_empty) {
         return Err(Problem {
             reason: "ErrImagePull",
             ..Problem::config(
@@ -296,6 +322,9 @@ fn container_plan(
                 ));
             }
         }
+        if sub_path.is_some() && context.engine.is_some() {
+            check_sub_path(spec, container, volume)?;
+        }
         let path = normal(&mount.mount_path).ok_or_else(|| {
             Problem::config(name, format!("mountPath {:?} is not an absolute path below /", mount.mount_path))
         })?;
@@ -308,7 +337,7 @@ fn container_plan(
         env: Vec::new(),
         working_dir: container.working_dir.clone().filter(|d| !d.is_empty()),
         mounts,
-        pod_network: utility.is_none() && context.network == Network::Isolated,
+        pod_network: utility.is_none() && context.network != Network::Host,
         utility: utility.is_some(),
         host_ids,
         termination_path: container
@@ -318,8 +347,13 @@ fn container_plan(
             .unwrap_or_else(|| "/dev/termination-log".to_owned()),
         termination_from_logs: container.termination_message_policy.as_deref()
             == Some("FallbackToLogsOnError"),
+        engine,
     };
-    let mut base = vec![("PATH".to_owned(), env::DEFAULT_PATH.to_owned())];
+    // An image knows its own PATH.
+    let mut base = match plan.engine {
+        Some(_) => Vec::new(),
+        None => vec![("PATH".to_owned(), env::DEFAULT_PATH.to_owned())],
+    };
     let hostname = pod.metadata.name.clone().unwrap_or_default();
     let exe = if context.isolation == Isolation::None {
         let private = context.dir.container(name);
@@ -331,7 +365,9 @@ fn container_plan(
         rewrite_paths(&mut plan, &mut own, context.dir.termination_log(name));
         context.exe.to_string_lossy().into_owned()
     } else {
-        base.push(("HOME".to_owned(), "/root".to_owned()));
+        if plan.engine.is_none() {
+            base.push(("HOME".to_owned(), "/root".to_owned()));
+        }
         EXE_IN_SANDBOX.to_owned()
     };
     base.push(("HOSTNAME".to_owned(), spec.hostname.clone().unwrap_or(hostname)));
@@ -342,6 +378,60 @@ fn container_plan(
     base.append(&mut own);
     plan.env = base;
     Ok(plan)
+}
+
+/// What the engine is told of a job's container.
+fn contained(
+    spec: &PodSpec,
+    container: &Container,
+    engine: &Contained<'_>,
+    argv: (Vec<String>, Vec<String>),
+) -> Result<EngineContainer, Problem> {
+    let image = engine.images.get(&container.name);
+    if image.is_some_and(|i| spec::is_forbidden_root(spec, container, i)) {
+        let message = "container has runAsNonRoot and image will run as root".to_owned();
+        return Err(Problem::config(&container.name, message));
+    }
+    if argv.0.is_empty() && image.is_some_and(|i| !i.has_program) && argv.1.is_empty() {
+        let message = format!("container {} has no command, and neither has its image", container.name);
+        return Err(Problem { reason: "CreateContainerError", ..Problem::config(&container.name, message) });
+    }
+    Ok(spec::container(spec, container, image, argv, engine.allow_privileged))
+}
+
+/// An engine mounts by name. A container that can write to the volume while another one is being made could put a link
+/// in the place of the subPath, and the other would see the machine's files.
+fn check_sub_path(spec: &PodSpec, container: &Container, volume: &Volume) -> Result<(), Problem> {
+    let refused = |why: String| Err(Problem::config(&container.name, why));
+    if matches!(volume.kind, VolumeKind::Host { .. }) {
+        return refused(format!(
+            "a subPath of hostPath volume {} is not granted to containers: name the whole path in the volume",
+            volume.name
+        ));
+    }
+    let writes = |c: &&Container| {
+        let mounts = c.volume_mounts.iter().flatten();
+        utility(c).is_none() && mounts.into_iter().any(|m| m.name == volume.name && m.read_only != Some(true))
+    };
+    let others = spec.containers.iter().filter(|c| c.name != container.name).find(writes);
+    let side_by_side = spec.containers.iter().any(|c| c.name == container.name);
+    match others.filter(|_| side_by_side && !volume.read_only()) {
+        None => Ok(()),
+        Some(other) => refused(format!(
+            "a subPath of volume {} is not granted: container {} can write to that volume while this one is made",
+            volume.name, other.name
+        )),
+    }
+}
+
+/// What place-entrypoint copies has to run in any image.
+fn needs_entrypoint(name: &str, context: &Context<'_>) -> Result<(), Problem> {
+    if context.engine.is_some_and(|e| e.plan.entrypoint.is_some()) {
+        return Ok(());
+    }
+    let message = "this prow was built without a statically linked entrypoint, which container jobs need: build it \
+                   where static libraries of libc are (libc6-dev has them), or choose --runtime=process";
+    Err(Problem::config(name, message.to_owned()))
 }
 
 /// Without mounts: where place-entrypoint copies itself is its own default (prow-runtime §8.3), and only what is spelled
@@ -388,7 +478,7 @@ fn remarks(spec: &PodSpec, context: &Context<'_>) -> Vec<Remark> {
     let mut say = |reason, message: String| remarks.push(Remark { reason, message });
     let images: BTreeSet<&str> =
         all_containers(spec).filter(|c| utility(c).is_none()).filter_map(|c| c.image.as_deref()).collect();
-    if !images.is_empty() {
+    if !images.is_empty() && context.engine.is_none() {
         let images: Vec<&str> = images.into_iter().collect();
         say(
             "ImageNotUsed",
@@ -405,20 +495,38 @@ fn remarks(spec: &PodSpec, context: &Context<'_>) -> Vec<Remark> {
         );
     }
     let security = |c: &Container| c.security_context.clone().unwrap_or_default();
-    if all_containers(spec).any(|c| security(c).privileged == Some(true)) {
-        say("PrivilegedNotGranted", "privileged is not granted by this pod runner".to_owned());
+    let asks = |c: &Container| {
+        let security = security(c);
+        let adds = security.capabilities.is_some_and(|c| c.add.is_some_and(|a| !a.is_empty()));
+        security.privileged == Some(true) || (adds && context.engine.is_some())
+    };
+    if !context.engine.is_some_and(|e| e.allow_privileged) && all_containers(spec).any(asks) {
+        let hint = if context.engine.is_some() { " without --allow-privileged" } else { "" };
+        let message = format!("privileged and added capabilities are not granted by this pod runner{hint}");
+        say("PrivilegedNotGranted", message);
     }
     let pod_user = spec.security_context.as_ref().and_then(|s| s.run_as_user);
-    if all_containers(spec).any(|c| security(c).run_as_user.or(pod_user).unwrap_or(0) != 0) {
+    if context.engine.is_none()
+        && all_containers(spec).any(|c| security(c).run_as_user.or(pod_user).unwrap_or(0) != 0)
+    {
         say(
             "RunAsUserIgnored",
             "runAsUser is not followed: the job is user 0 of its own sandbox, nobody outside".to_owned(),
         );
     }
-    if spec.host_network == Some(true) && context.network == Network::Isolated {
+    if spec.host_network == Some(true) && context.network != Network::Host {
         say(
             "HostNetworkNotGranted",
             "hostNetwork is not granted: the pod runner isolates jobs' networks".to_owned(),
+        );
+    }
+    let memory = |v: &k8s_openapi::api::core::v1::Volume| {
+        v.empty_dir.as_ref().is_some_and(|e| e.medium.as_deref() == Some("Memory") || e.size_limit.is_some())
+    };
+    if spec.volumes.iter().flatten().any(memory) {
+        say(
+            "EmptyDirOnDisk",
+            "emptyDir volumes are directories on disk: medium Memory and sizeLimit are not followed".to_owned(),
         );
     }
     let probed = |c: &Container| {

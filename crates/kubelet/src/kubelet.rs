@@ -2,10 +2,11 @@
 
 use crate::error::Error;
 use crate::logs::{LogError, LogQuery, LogStream};
-use crate::options::Options;
+use crate::engine::find::find;
+use crate::options::{Network, Options};
 use crate::poddir::{self, Lock, private_dir};
 use crate::probe::{self, Capabilities};
-use crate::process::{ProcessOptions, ProcessRuntime};
+use crate::process::{IsolationKind, ProcessOptions, ProcessRuntime};
 use crate::schedule::{Verdict, schedule};
 use crate::shared::Shared;
 use crate::status;
@@ -51,22 +52,53 @@ impl Kubelet {
         let exe = std::path::absolute(&options.exe).map_err(|e| Error::io("find", &options.exe, e))?;
         let lock = lock(&options.data_dir).await?;
         let hide = hidden(&options.data_dir);
-        let capabilities = probe::probe(&exe, &options.data_dir, &hide, options.sandbox).await?;
+        let (engine, capabilities) = match find(&options, &exe).await? {
+            Ok(engine) => {
+                let network = match options.network {
+                    Network::Isolated => "no network",
+                    Network::Host => "this machine's network",
+                    Network::Outbound => engine.plan.network.as_str(),
+                };
+                let capabilities = Capabilities {
+                    isolation: IsolationKind::Container,
+                    engine: Some(format!("{}, network: {network}", engine.title)),
+                    limits: engine.limits.clone(),
+                };
+                (Some(engine), capabilities)
+            }
+            Err(reasons) => {
+                let mut capabilities = probe::probe(&exe, &options.data_dir, &hide, options.sandbox).await?;
+                capabilities.engine =
+                    (!reasons.is_empty()).then(|| format!(" (and not as containers: {})", reasons.join("; ")));
+                (None, capabilities)
+            }
+        };
         if capabilities.sandboxed() && capabilities.limits.is_empty() {
             tracing::info!("{}", capabilities.describe());
         } else {
             tracing::warn!("{}", capabilities.describe());
         }
+        let pods_dir = options.data_dir.join("pods");
+        if let Some(engine) = &engine {
+            let known = std::fs::read_dir(&pods_dir).into_iter().flatten().flatten();
+            let known = known.filter_map(|e| e.file_name().into_string().ok()).collect();
+            engine.sweep(&known).await.map_err(|e| Error::Other(e.to_string()))?;
+        }
         let machine = probe::machine();
         let runtime = ProcessRuntime::new(
             ProcessOptions {
                 exe,
-                pods_dir: options.data_dir.join("pods"),
+                pods_dir,
                 hide,
                 allow_host_paths: options.allow_host_paths.clone(),
-                network: options.network,
+                // Without an engine there is nothing between the loopback interface and the whole machine's network.
+                network: match options.network {
+                    Network::Outbound if engine.is_none() => Network::Isolated,
+                    other => other,
+                },
                 isolation: capabilities.isolation,
                 machine,
+                engine,
             },
             clock.clone(),
         )?;
@@ -133,8 +165,12 @@ impl Kubelet {
         };
         tokio::select! {
             () = settled => {}
-            () = limit => tracing::warn!("some Pods did not end in time; their supervisors go on ending them"),
+            () = limit => {
+                tracing::warn!("some Pods did not end in time; their supervisors go on ending them");
+                return;
+            }
         }
+        self.shared.runtime.close().await;
     }
 }
 

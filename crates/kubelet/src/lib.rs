@@ -1,10 +1,11 @@
-//! The pod runner: runs the Pods of an API server on this machine, as sandboxed processes, and writes their status as a
+//! The pod runner: runs the Pods of an API server on this machine, as containers or sandboxed processes, and writes their status as a
 //! kubelet does.
 //!
 //! ```text
 //!   API ──watch──▶ kubelet ──▶ worker (one a Pod) ──▶ Runtime ──▶ <data>/pods/<uid>/ ◀── supervisor (one a Pod)
-//!    ▲               │ bind      │ look, decide, do     │ process                            │ sandbox a container
-//!    └───────────────┴─status────┘                      ▼ (Docker, Podman: not yet)          ▼ the job
+//!    ▲               │ bind      │ look, decide, do                                          │ one stage a container:
+//!    └───────────────┴─status────┘                                                           ▼ sandbox, or client of
+//!                                                                          the job, or its container of Docker, Podman
 //! ```
 //!
 //! Properties it must have:
@@ -19,6 +20,7 @@
 
 mod build;
 mod decide;
+pub(crate) mod engine;
 mod error;
 mod kubelet;
 mod logs;
@@ -39,6 +41,6 @@ mod worker;
 pub use error::Error;
 pub use kubelet::Kubelet;
 pub use logs::{LogError, LogQuery, LogStream};
-pub use options::{Network, Options, SandboxMode};
+pub use options::{Network, Options, RuntimeChoice, SandboxMode};
 pub use probe::Capabilities;
 pub use process::IsolationKind;

@@ -20,8 +20,30 @@ pub struct Options {
     pub max_pods: Option<usize>,
     /// Upper bound on the grace that a Pod gets when the pod runner shuts down.
     pub shutdown_grace: Duration,
-    /// Whether to use the sandbox.
+    /// Whether to use the sandbox, where Pods are processes.
     pub sandbox: SandboxMode,
+    /// What Pods are run with.
+    pub runtime: RuntimeChoice,
+    /// Containers get `privileged` and added capabilities if they ask for them.
+    pub allow_privileged: bool,
+    /// A statically linked entrypoint, which runs in any image; containers need it for decorated jobs.
+    pub entrypoint: Option<PathBuf>,
+}
+
+/// What Pods are run with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum RuntimeChoice {
+    /// The first that works of Docker, Podman, processes.
+    Auto,
+    /// Docker's socket, or what DOCKER_HOST names.
+    Docker,
+    /// Podman's socket, or a `podman system service` of our own.
+    Podman,
+    /// Processes of this machine.
+    #[default]
+    Process,
+    /// The engine behind this socket.
+    Socket(PathBuf),
 }
 
 /// Which network the jobs' containers get. Pod utilities always have the machine's: they reach git and storage.
@@ -30,6 +52,8 @@ pub enum Network {
     /// A Pod's containers share a network with nothing but loopback.
     #[default]
     Isolated,
+    /// Containers only: what the engine's own networks reach, which this machine's loopback is not part of.
+    Outbound,
     /// The machine's; `hostNetwork: true` is granted, and implied.
     Host,
 }
@@ -45,7 +69,7 @@ pub enum SandboxMode {
 }
 
 impl Options {
-    /// The usual: isolated network, sandbox where possible, no hostPaths, five minutes for a shutdown.
+    /// The usual: processes, isolated network, sandbox where possible, no hostPaths, five minutes for a shutdown.
     pub fn new(node_name: impl Into<String>, data_dir: impl Into<PathBuf>, exe: impl Into<PathBuf>) -> Self {
         Options {
             node_name: node_name.into(),
@@ -56,6 +80,9 @@ impl Options {
             max_pods: None,
             shutdown_grace: Duration::from_secs(300),
             sandbox: SandboxMode::Auto,
+            runtime: RuntimeChoice::default(),
+            allow_privileged: false,
+            entrypoint: None,
         }
     }
 }

@@ -33,6 +33,65 @@ pub struct PodPlan {
     pub containers: Vec<ContainerPlan>,
     /// Host directories that no container may see even if they lie below a system directory.
     pub hide: Vec<PathBuf>,
+    /// Set for [`Isolation::Container`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EnginePlan>,
+}
+
+/// The container engine that a Pod's containers run in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnginePlan {
+    /// Its API.
+    pub socket: PathBuf,
+    /// Before the id in a `containerID`: `docker`, `podman`.
+    pub scheme: String,
+    /// The network mode of a Pod of its own network.
+    pub network: String,
+    /// The pod utilities' image.
+    pub utility_image: String,
+    /// Our executable on this machine.
+    pub exe: PathBuf,
+    /// The statically linked entrypoint on this machine.
+    pub entrypoint: Option<PathBuf>,
+    /// The engine enforces limits of CPU and memory.
+    pub limits: bool,
+    /// Limits of each process, soft and hard.
+    pub ulimits: Vec<(String, i64)>,
+    /// The data directory, by which the engine's containers are known as ours.
+    pub runner: String,
+}
+
+/// What an engine is told of one container, in its own units: bytes, billionths of a CPU.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineContainer {
+    /// Id of the image.
+    pub image: String,
+    /// What the status calls it.
+    pub image_id: String,
+    /// In the place of the image's entrypoint, unless empty.
+    pub command: Vec<String>,
+    /// In the place of the image's arguments, unless empty.
+    pub args: Vec<String>,
+    /// `user:group`; none leaves it to the image.
+    pub user: Option<String>,
+    /// Further groups.
+    pub groups: Vec<String>,
+    /// Capabilities, without `CAP_`.
+    pub cap_add: Vec<String>,
+    /// Capabilities, without `CAP_`, or `ALL`.
+    pub cap_drop: Vec<String>,
+    /// All that root of the machine may.
+    pub privileged: bool,
+    /// Nothing but volumes can be written.
+    pub read_only_root: bool,
+    /// set-uid files give nothing.
+    pub no_new_privileges: bool,
+    /// Limit.
+    pub memory: Option<i64>,
+    /// Limit.
+    pub nano_cpus: Option<i64>,
+    /// From the request: 1024 for a CPU.
+    pub cpu_shares: Option<i64>,
 }
 
 /// How a Pod's processes are kept apart from the machine.
@@ -43,6 +102,8 @@ pub enum Isolation {
     Sandboxed(Identity),
     /// Plain processes; paths were rewritten in the plan.
     None,
+    /// Containers of an engine.
+    Container,
 }
 
 /// As whom a sandboxed job runs.
@@ -97,6 +158,9 @@ pub struct ContainerPlan {
     pub termination_path: String,
     /// `terminationMessagePolicy: FallbackToLogsOnError`.
     pub termination_from_logs: bool,
+    /// Set for a job's container where the Pod runs in an engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineContainer>,
 }
 
 impl fmt::Debug for ContainerPlan {

@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Capabilities {
     /// How Pods are kept apart.
     pub isolation: IsolationKind,
+    /// The container engine, where there is one.
+    pub engine: Option<String>,
     /// What is not as it should be, in sentences; empty on a machine that allows everything.
     pub limits: Vec<String>,
 }
@@ -42,8 +44,10 @@ impl Capabilities {
                 "jobs run sandboxed, as root of a user namespace that is you on this machine"
             }
             IsolationKind::None => "jobs run WITHOUT a sandbox: they can read and write whatever you can",
+            IsolationKind::Container => "jobs run as containers of ",
         };
-        std::iter::once(how).chain(self.limits.iter().map(String::as_str)).collect::<Vec<_>>().join("; ")
+        let how = format!("{how}{}", self.engine.as_deref().unwrap_or_default());
+        std::iter::once(how.as_str()).chain(self.limits.iter().map(String::as_str)).collect::<Vec<_>>().join("; ")
     }
 }
 
@@ -67,7 +71,7 @@ pub async fn probe(
 ) -> Result<Capabilities, Error> {
     if mode == SandboxMode::Off {
         let limits = vec!["the sandbox was switched off".to_owned()];
-        return Ok(Capabilities { isolation: IsolationKind::None, limits });
+        return Ok(Capabilities { isolation: IsolationKind::None, engine: None, limits });
     }
     sweep(data_dir)?;
     let candidates: &[IsolationKind] = if nix::unistd::geteuid().is_root() {
@@ -81,14 +85,14 @@ pub async fn probe(
         match try_one(exe, data_dir, hide, *isolation).await? {
             Ok(notices) => {
                 limits.extend(notices);
-                return Ok(Capabilities { isolation: *isolation, limits });
+                return Ok(Capabilities { isolation: *isolation, engine: None, limits });
             }
             Err(why) => limits.push(why),
         }
     }
     limits.dedup();
     limits.extend(forbidden_by().map(str::to_owned));
-    Ok(Capabilities { isolation: IsolationKind::None, limits })
+    Ok(Capabilities { isolation: IsolationKind::None, engine: None, limits })
 }
 
 /// What killed runners left of their tries, except where someone still works on it.
@@ -154,8 +158,10 @@ async fn try_one(
             host_ids: false,
             termination_path: "/dev/termination-log".to_owned(),
             termination_from_logs: true,
+            engine: None,
         }],
         hide: hide.to_vec(),
+        engine: None,
     };
     write_json(&dir.plan(), &plan)?;
     let mut child = tokio::process::Command::new(exe)

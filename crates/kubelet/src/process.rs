@@ -14,6 +14,9 @@ use k8s_openapi::api::core::v1::Pod;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use notify::event::{AccessKind, AccessMode, ModifyKind};
+use crate::build::Contained;
+use crate::engine::Engine;
+use crate::engine::images::{self, Failures};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use parking_lot::Mutex;
 use prow_service::clock::SharedClock;
@@ -34,7 +37,6 @@ const ID_RANGES: u32 = 1024;
 const AFTER_CLOSE: Duration = Duration::from_millis(50);
 
 /// What the process runtime is made of.
-#[derive(Debug, Clone)]
 pub struct ProcessOptions {
     /// Our executable.
     pub exe: PathBuf,
@@ -50,6 +52,8 @@ pub struct ProcessOptions {
     pub isolation: IsolationKind,
     /// What the machine has.
     pub machine: Machine,
+    /// What runs containers, for [`IsolationKind::Container`].
+    pub engine: Option<Engine>,
 }
 
 /// [`Isolation`] before ids are given out.
@@ -63,6 +67,8 @@ pub enum IsolationKind {
     Own,
     /// [`Isolation::None`].
     None,
+    /// [`Isolation::Container`].
+    Container,
 }
 
 impl IsolationKind {
@@ -76,6 +82,7 @@ impl IsolationKind {
             IsolationKind::User => Isolation::Sandboxed(Identity::User { id: base }),
             IsolationKind::Own => Isolation::Sandboxed(Identity::Own),
             IsolationKind::None => Isolation::None,
+            IsolationKind::Container => Isolation::Container,
         }
     }
 }
@@ -88,6 +95,7 @@ pub struct ProcessRuntime {
     launched: Arc<Mutex<HashSet<String>>>,
     changes: mpsc::UnboundedSender<String>,
     changed: tokio::sync::Mutex<mpsc::UnboundedReceiver<String>>,
+    pull_failures: Failures,
 }
 
 impl ProcessRuntime {
@@ -128,6 +136,7 @@ impl ProcessRuntime {
             launched: Arc::default(),
             changes,
             changed: tokio::sync::Mutex::new(changed),
+            pull_failures: Failures::default(),
         };
         runtime.sweep()?;
         for uid in runtime.list()? {
@@ -210,6 +219,18 @@ impl Runtime for ProcessRuntime {
 
     async fn prepare(&self, pod: &Pod, objects: &Objects) -> Result<Vec<Remark>, PrepareError> {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
+        let (images, pulled) = match &self.options.engine {
+            Some(engine) => {
+                engine.ensure().await?;
+                images::resolve(engine, pod, objects, &self.pull_failures).await?
+            }
+            None => Default::default(),
+        };
+        let contained = self.options.engine.as_ref().map(|engine| Contained {
+            plan: &engine.plan,
+            images: &images,
+            allow_privileged: engine.allow_privileged,
+        });
         let dir = self.dir(&uid);
         let isolation = self.options.isolation.for_pod(&uid);
         let context = Context {
@@ -220,20 +241,24 @@ impl Runtime for ProcessRuntime {
             hide: &self.options.hide,
             allow_host_paths: &self.options.allow_host_paths,
             machine: self.options.machine,
+            engine: contained.as_ref(),
         };
         let built = build::build(pod, objects, &context).map_err(PrepareError::Problem)?;
         let owner = match isolation {
             Isolation::Sandboxed(identity) => identity.owner(),
-            Isolation::None => None,
+            Isolation::None | Isolation::Container => None,
         };
+        let fs_group = pod.spec.as_ref().and_then(|s| s.security_context.as_ref()).and_then(|s| s.fs_group);
+        let fs_group = fs_group.filter(|_| isolation == Isolation::Container).and_then(|g| u32::try_from(g).ok());
         let unfinished = PodDir::new(self.options.pods_dir.join(format!(".{uid}")));
         let allowed = self.options.allow_host_paths.clone();
-        let remarks = built.remarks;
+        let remarks = [pulled, built.remarks].concat();
         let write = move || -> Result<(), Error> {
             remove_tree(unfinished.path())?;
             private_dir(unfinished.path())?;
             private_dir(&unfinished.logs())?;
             volumes::write(&built.volumes, &unfinished, owner, &allowed)?;
+            volumes::give_to_group(&built.volumes, &unfinished, fs_group)?;
             write_json(&unfinished.plan(), &built.plan)?;
             fs::rename(unfinished.path(), dir.path()).map_err(|e| Error::io("put in place", dir.path(), e))
         };
@@ -310,6 +335,9 @@ impl Runtime for ProcessRuntime {
             })
             .await?;
         }
+        if let Some(engine) = &self.options.engine {
+            engine.remove_pod(uid).await.map_err(|e| Error::Other(e.to_string()))?;
+        }
         record.close_as_lost(
             self.clock.now(),
             "the process that watched over this Pod is gone (was it killed, or the machine restarted?); its run is lost",
@@ -325,6 +353,11 @@ impl Runtime for ProcessRuntime {
 
     async fn remove(&self, uid: &str) -> Result<(), Error> {
         self.unwatch(uid);
+        if let Some(engine) = &self.options.engine {
+            // Its stages have removed them, unless they were killed.
+            engine.remove_pod(uid).await.map_err(|e| Error::Other(e.to_string()))?;
+        }
+        self.pull_failures.lock().retain(|(of, _), _| of != uid);
         // Renamed first: a Pod is there or it is not, whenever we are killed.
         let from = self.options.pods_dir.join(uid);
         let to = self.options.pods_dir.join(format!(".gone-{uid}"));
@@ -362,6 +395,12 @@ impl Runtime for ProcessRuntime {
             Some(uid) => uid,
             // The sender lives in `self`.
             None => std::future::pending().await,
+        }
+    }
+
+    async fn close(&self) {
+        if let Some(service) = self.options.engine.as_ref().and_then(|e| e.service.as_ref()) {
+            service.stop().await;
         }
     }
 }

@@ -13,6 +13,8 @@ pub const REASON_DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
 pub const REASON_COMPLETED: &str = "Completed";
 /// Reason of a container that ended with another exit code.
 pub const REASON_ERROR: &str = "Error";
+/// Reason of a container that the kernel ended for lack of memory.
+pub const REASON_OOM_KILLED: &str = "OOMKilled";
 /// Reason of a container whose process could not be started.
 pub const REASON_START_ERROR: &str = "StartError";
 /// Reason of a container of which nobody knows how it ended.
@@ -47,6 +49,12 @@ pub struct ContainerRecord {
     pub name: String,
     /// Where it stands.
     pub state: ContainerState,
+    /// What it is made of, where that is an image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_id: Option<String>,
+    /// Its engine's name for it, `docker://…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_id: Option<String>,
 }
 
 /// The three states a kubelet knows.
@@ -67,7 +75,7 @@ pub enum ContainerState {
         /// The signal that ended it, if one did.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         signal: Option<i32>,
-        /// `Completed`, `Error`, `StartError`, `ContainerStatusUnknown`.
+        /// `Completed`, `Error`, `OOMKilled`, `StartError`, `ContainerStatusUnknown`.
         reason: String,
         /// The termination message.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -115,7 +123,12 @@ pub struct TerminateRequest {
 impl ContainerRecord {
     /// A container that has not begun.
     pub fn waiting(name: &str) -> Self {
-        ContainerRecord { name: name.to_owned(), state: ContainerState::Waiting }
+        ContainerRecord {
+            name: name.to_owned(),
+            state: ContainerState::Waiting,
+            image_id: None,
+            container_id: None,
+        }
     }
 
     /// True if it ended with exit code 0.

@@ -1,5 +1,5 @@
-//! The seam between the pod runner and whatever runs containers: today supervised processes
-//! ([`crate::process::ProcessRuntime`]), another runtime (Docker, Podman) beside them later.
+//! The seam between the pod runner and whatever runs containers: supervised processes, or containers of an engine
+//! ([`crate::process::ProcessRuntime`]).
 //!
 //! The runner decides from what [`Runtime::state`] says and never remembers what it asked for: after a crash the same
 //! question gives the same answer.
@@ -66,4 +66,6 @@ pub trait Runtime: Send + Sync + 'static {
     async fn logs(&self, uid: &str, container: &str, query: &LogQuery) -> Result<Option<LogStream>, Error>;
     /// The next Pod whose state may have changed. May name Pods too often, and may miss one now and then.
     async fn changed(&self) -> String;
+    /// Ends what is kept for all Pods together; none runs any more.
+    async fn close(&self);
 }

@@ -25,11 +25,14 @@ mod init;
 pub(crate) mod message;
 mod network;
 pub(crate) mod plain;
-mod process;
+pub(crate) mod process;
 mod root;
 
+pub(crate) use root::SYSTEM_DIRS;
+
 use message::{Channel, Message};
-use nix::sys::signal::Signal;
+use crate::engine::stage;
+use nix::sys::signal::{SigSet, Signal};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -37,6 +40,12 @@ use std::process::ExitCode;
 /// Call it before any thread is started.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<String> = args.into_iter().map(|a| a.to_string_lossy().into_owned()).collect();
+    // These run in containers, where nobody is at the other end.
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["ready"] => return ExitCode::SUCCESS,
+        ["pause"] => return pause(),
+        _ => {}
+    }
     let mut channel = match Channel::from_stdin() {
         Ok(channel) => channel,
         Err(e) => {
@@ -55,6 +64,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         ["init", dir, name] => init::run(&mut channel, dir, name),
         ["network", dir, parent] => network::run(&mut channel, dir, parent),
         ["plain", dir, name] => plain::exec(dir, name),
+        ["engine", dir, parent, name] => stage::container(&mut channel, dir, parent, name),
+        ["engine-network", dir, parent] => stage::network(&mut channel, dir, parent),
         _ => {
             eprintln!("pod-sandbox: this subcommand is for the pod runner only.");
             return ExitCode::from(2);
@@ -70,8 +81,23 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// Waits to be told to end, and holds a network open meanwhile.
+fn pause() -> ExitCode {
+    let mut set = SigSet::empty();
+    set.add(Signal::SIGTERM);
+    set.add(Signal::SIGINT);
+    // As a container's first process we hear only what we ask for.
+    match set.thread_block().and_then(|()| set.wait()) {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("pod-sandbox: cannot wait for a signal: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Asks the kernel to send `signal` when our parent dies, and makes sure that it has not died before we asked.
-fn die_with_parent(parent: &str, signal: Signal) -> Result<(), crate::error::Error> {
+pub(crate) fn die_with_parent(parent: &str, signal: Signal) -> Result<(), crate::error::Error> {
     nix::sys::prctl::set_pdeathsig(signal)
         .map_err(|e| crate::error::Error::system("ask for the parent-death signal", e))?;
     if nix::unistd::getppid().to_string() == parent {

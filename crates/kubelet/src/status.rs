@@ -206,7 +206,7 @@ fn container_status(
     waits: &str,
     init: bool,
 ) -> ContainerStatus {
-    let id = format!("process://{uid}/{}", record.name);
+    let id = record.container_id.clone().unwrap_or_else(|| format!("process://{uid}/{}", record.name));
     let mut state = ContainerState::default();
     let (mut ready, mut started, mut container_id) = (false, false, Some(id.clone()));
     match &record.state {
@@ -235,6 +235,7 @@ fn container_status(
     ContainerStatus {
         name: record.name.clone(),
         image: spec.image.clone().unwrap_or_default(),
+        image_id: record.image_id.clone().unwrap_or_default(),
         container_id,
         ready,
         started: Some(started),

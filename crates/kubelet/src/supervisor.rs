@@ -100,7 +100,13 @@ impl Supervisor {
         nix::sys::prctl::set_child_subreaper(true).map_err(|e| Error::system("adopt orphans", e))?;
         let (sender, events) = mpsc::channel();
         watch_signals(sender.clone())?;
-        let waiting = |c: &Vec<ContainerPlan>| c.iter().map(|c| ContainerRecord::waiting(&c.name)).collect();
+        let waiting = |c: &Vec<ContainerPlan>| {
+            let one = |c: &ContainerPlan| ContainerRecord {
+                image_id: c.engine.as_ref().map(|e| e.image_id.clone()),
+                ..ContainerRecord::waiting(&c.name)
+            };
+            c.iter().map(one).collect()
+        };
         let record = PodRecord {
             supervisor_pid: nix::unistd::getpid().as_raw(),
             started_at: Timestamp::now(),
@@ -163,15 +169,23 @@ impl Supervisor {
         if index < inits { &self.plan.init_containers[index] } else { &self.plan.containers[index - inits] }
     }
 
-    fn set_state(&mut self, index: usize, state: ContainerState) -> Result<(), Error> {
+    fn slot(&mut self, index: usize) -> &mut ContainerRecord {
         let inits = self.plan.init_containers.len();
-        let slot = if index < inits {
+        if index < inits {
             &mut self.record.init_containers[index]
         } else {
             &mut self.record.containers[index - inits]
-        };
-        slot.state = state;
+        }
+    }
+
+    fn set_state(&mut self, index: usize, state: ContainerState) -> Result<(), Error> {
+        self.slot(index).state = state;
         self.dir.write_record(&self.record)
+    }
+
+    /// The stage that is called so where the Pod runs in containers, else the other.
+    fn verb(&self, contained: &'static str, sandboxed: &'static str) -> &'static str {
+        if self.plan.isolation == Isolation::Container { contained } else { sandboxed }
     }
 
     fn sandbox_command(&self, verb: &str, stdin: UnixStream) -> Command {
@@ -190,7 +204,7 @@ impl Supervisor {
     fn start_network(&mut self) -> Result<(), Error> {
         let (ours, theirs) = socket_pair()?;
         let child = self
-            .sandbox_command("network", theirs)
+            .sandbox_command(self.verb("engine-network", "network"), theirs)
             .arg(nix::unistd::getpid().to_string())
             .stdout(Stdio::null())
             .spawn()
@@ -257,9 +271,9 @@ impl Supervisor {
                 .map_err(|e| Error::system("give the job its output", e))?;
         }
         let (ours, theirs) = socket_pair()?;
-        let mut command = self.sandbox_command("container", theirs);
+        let mut command = self.sandbox_command(self.verb("engine", "container"), theirs);
         command.arg(nix::unistd::getpid().to_string()).arg(name).stdout(out).stderr(err);
-        if let Some((pid, _)) = &self.network {
+        if let Some((pid, _)) = self.network.as_ref().filter(|_| self.plan.isolation != Isolation::Container) {
             command.arg(pid.to_string());
         }
         let child = command
@@ -348,6 +362,10 @@ impl Supervisor {
                     }
                 }
                 self.set_state(index, ContainerState::Running { started_at })
+            }
+            Event::Message(index, Message::Created(id)) => {
+                self.slot(index).container_id = Some(id);
+                Ok(())
             }
             Event::Message(index, outcome) => {
                 if let Some(active) = self.active.get_mut(&index) {
@@ -444,7 +462,9 @@ impl Supervisor {
 
     fn end(mut self) -> Result<(), Error> {
         if let Some((pid, _)) = self.network.take() {
-            let _ = kill(pid, Signal::SIGKILL);
+            // Where it keeps a container, it has to remove it.
+            let contained = self.plan.isolation == Isolation::Container;
+            let _ = kill(pid, if contained { Signal::SIGTERM } else { Signal::SIGKILL });
         }
         // Whatever is still ours dies before we say that the Pod has ended.
         if self.plan.isolation == Isolation::None {

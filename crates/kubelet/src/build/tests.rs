@@ -20,6 +20,7 @@ fn try_build(spec: Value, isolation: Isolation, network: Network) -> Result<Buil
         hide: &[],
         allow_host_paths: &allowed,
         machine: Machine { cpu: 2.0, memory: 1e9 },
+        engine: None,
     };
     let mut objects = Objects::default();
     let secret = json!({"metadata": {"name": "s"}, "stringData": {"a": "1", "b": "2"}});

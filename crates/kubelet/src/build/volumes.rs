@@ -5,7 +5,7 @@ use super::{Context, Missing, Objects, Problem};
 use crate::error::Error;
 use crate::poddir::{PodDir, private_dir};
 use k8s_openapi::api::core::v1::{ConfigMap, DownwardAPIVolumeFile, KeyToPath, Pod, PodSpec, Secret};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -299,6 +299,32 @@ pub fn write(volumes: &[Volume], dir: &PodDir, owner: Option<u32>, allowed: &[Pa
                 write_files(&path, files, owner)?;
             }
             VolumeKind::Host { path, check } => host(path, check, allowed)?,
+        }
+    }
+    Ok(())
+}
+
+/// `fsGroup`: the group may read and write what the Pod's own volumes hold, and owns what is made there.
+pub fn give_to_group(volumes: &[Volume], dir: &PodDir, group: Option<u32>) -> Result<(), Error> {
+    let Some(group) = group else { return Ok(()) };
+    for volume in volumes {
+        let root = dir.volume(&volume.name);
+        let files = match &volume.kind {
+            VolumeKind::Empty => &[][..],
+            VolumeKind::Files(files) => files,
+            // Not ours to give.
+            VolumeKind::Host { .. } => continue,
+        };
+        let mut paths: BTreeSet<PathBuf> = [root.clone()].into();
+        for file in files {
+            paths.extend(file.path.ancestors().map(|a| root.join(a)));
+        }
+        for path in paths {
+            let failed = |e| Error::io("give to the Pod's group", &path, e);
+            std::os::unix::fs::lchown(&path, None, Some(group)).map_err(failed)?;
+            let mode = fs::metadata(&path).map_err(failed)?.permissions().mode();
+            let more = if path.is_dir() { 0o2070 } else { 0o060 };
+            set_mode(&path, (mode | more) & 0o7777)?;
         }
     }
     Ok(())

@@ -26,6 +26,7 @@ pub fn run(up: &mut Channel, dir: &str, parent: &str, name: &str, keeper: Option
             return plain::run(up, dir, container, &signals);
         }
         Isolation::Sandboxed(identity) => identity,
+        Isolation::Container => return Err(Error::Other("the Pod's plan asks for containers".to_owned())),
     };
     die_with_parent(parent, Signal::SIGKILL)?;
     if container.pod_network {

@@ -17,8 +17,12 @@ pub enum Message {
     Notice(String),
     /// The job's process runs.
     Started,
+    /// The container has been made; the engine's name for it.
+    Created(String),
     /// It ended by itself.
     Exited(i32),
+    /// It ended with this exit code, and the kernel had ended processes of it for lack of memory.
+    OutOfMemory(i32),
     /// A signal ended it.
     Killed(i32),
     /// It could not be started.

@@ -3,7 +3,7 @@
 use super::log;
 use crate::plan::ContainerPlan;
 use crate::poddir::PodDir;
-use crate::record::{ContainerState, REASON_COMPLETED, REASON_ERROR, REASON_START_ERROR};
+use crate::record::{ContainerState, REASON_COMPLETED, REASON_ERROR, REASON_OOM_KILLED, REASON_START_ERROR};
 use crate::sandbox::message::Message;
 use jiff::Timestamp;
 use nix::sys::wait::WaitStatus;
@@ -42,7 +42,12 @@ impl Active {
     /// How it ended.
     pub(super) fn final_state(self, container: &ContainerPlan, dir: &PodDir) -> ContainerState {
         let finished_at = Timestamp::now();
+        let mut reason = None;
         let (exit_code, signal, mut message) = match self.outcome {
+            Some(Message::OutOfMemory(code)) => {
+                reason = Some(REASON_OOM_KILLED);
+                (code, None, None)
+            }
             Some(Message::Exited(code)) => (code, None, None),
             Some(Message::Killed(signal)) => (128 + signal, Some(signal), None),
             Some(Message::Failed(why)) => return start_error(finished_at, &why),
@@ -65,7 +70,7 @@ impl Active {
         ContainerState::Terminated {
             exit_code,
             signal,
-            reason: if exit_code == 0 { REASON_COMPLETED } else { REASON_ERROR }.to_owned(),
+            reason: reason.unwrap_or(if exit_code == 0 { REASON_COMPLETED } else { REASON_ERROR }).to_owned(),
             message,
             started_at: self.started_at.unwrap_or(finished_at),
             finished_at,

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
+pub mod podman;
+
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Event, Pod};
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
@@ -192,8 +194,9 @@ pub fn terminated<'a>(pod: &'a Pod, name: &str) -> &'a ContainerStateTerminated 
 }
 
 pub fn waiting_reason(pod: &Pod, name: &str) -> String {
-    let status = pod.status.as_ref().and_then(|s| s.container_statuses.as_ref());
-    let found = status.into_iter().flatten().find(|c| c.name == name);
+    let Some(status) = &pod.status else { return String::new() };
+    let inits = status.init_container_statuses.iter().flatten();
+    let found = inits.chain(status.container_statuses.iter().flatten()).find(|c| c.name == name);
     found.and_then(|c| c.state.as_ref()?.waiting.as_ref()?.reason.clone()).unwrap_or_default()
 }
 

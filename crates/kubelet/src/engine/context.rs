@@ -1,0 +1,57 @@
+//! The engine that a pod runner uses, and which containers are its own.
+
+use super::http::{Client, EngineError};
+use super::service::Service;
+use crate::plan::EnginePlan;
+use std::collections::HashSet;
+
+/// Label: the uid of the Pod that a container is part of.
+pub const POD_UID: &str = "prow.k8s.io/pod-uid";
+/// Label: the data directory of the pod runner that a container belongs to.
+pub const POD_RUNNER: &str = "prow.k8s.io/pod-runner";
+
+/// A container engine that was found to work.
+pub struct Engine {
+    /// Its API.
+    pub client: Client,
+    /// What the stages need to know of it.
+    pub plan: EnginePlan,
+    /// Name, version and place, for people.
+    pub title: String,
+    /// What is not as it should be, in sentences.
+    pub limits: Vec<String>,
+    /// `privileged` and added capabilities are granted.
+    pub allow_privileged: bool,
+    /// Ours, if we have started it.
+    pub service: Option<Service>,
+}
+
+impl Engine {
+    /// Removes what is left of a Pod.
+    pub async fn remove_pod(&self, uid: &str) -> Result<(), EngineError> {
+        for container in self.client.list(&format!("{POD_UID}={uid}")).await? {
+            self.client.remove(&container.id).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes the containers of this data directory whose Pods nobody knows any more.
+    pub async fn sweep(&self, known: &HashSet<String>) -> Result<(), EngineError> {
+        for container in self.client.list(&format!("{POD_RUNNER}={}", self.plan.runner)).await? {
+            let uid = container.labels.get(POD_UID);
+            if uid.is_none_or(|uid| !known.contains(uid)) {
+                tracing::info!(container = container.id, pod_uid = uid, "removing a container that no Pod has any more");
+                self.client.remove(&container.id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes sure that an engine of our own still runs.
+    pub async fn ensure(&self) -> Result<(), crate::error::Error> {
+        match &self.service {
+            Some(service) => service.ensure(&self.client).await,
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,370 @@
+//! The Docker Engine API over its unix socket, as far as Pods need it. Podman's service speaks the same; paths carry no
+//! version, so that each answers with the newest it has.
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, UPGRADE};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::io;
+use std::path::{Path, PathBuf};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::UnixStream;
+
+/// Answers that are not streams are small.
+const ANSWER_LIMIT: usize = 32 << 20;
+
+/// Why the engine did not do as it was told.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// Nobody listens.
+    #[error("cannot reach the container engine at {}: {source}", socket.display())]
+    Unreachable {
+        /// Its socket.
+        socket: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The conversation broke off.
+    #[error("cannot {what}: the container engine's answer broke off: {why}")]
+    Broken {
+        /// What was tried.
+        what: String,
+        /// Why.
+        why: String,
+    },
+    /// It refused.
+    #[error("cannot {what}: {message}")]
+    Refused {
+        /// What was tried.
+        what: String,
+        /// HTTP status.
+        status: u16,
+        /// In the engine's words.
+        message: String,
+    },
+}
+
+impl EngineError {
+    /// True if there is no such thing.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, EngineError::Refused { status: 404, .. })
+    }
+}
+
+type Result<T> = std::result::Result<T, EngineError>;
+
+/// A client; each request has a connection of its own.
+#[derive(Debug, Clone)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+/// What the engine knows of a container.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Inspected {
+    /// How it stands.
+    pub state: InspectedState,
+}
+
+/// How a container stands.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct InspectedState {
+    /// Its process runs.
+    pub running: bool,
+    /// The kernel ended it for lack of memory.
+    #[serde(rename = "OOMKilled")]
+    pub oom_killed: bool,
+    /// Of the container's first process; 0 if it does not run.
+    pub pid: u32,
+}
+
+/// What the engine knows of an image.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Image {
+    /// `sha256:…`.
+    pub id: String,
+    /// By which the registry knows it.
+    #[serde(default)]
+    pub repo_digests: Option<Vec<String>>,
+    /// What it is run with.
+    #[serde(default)]
+    pub config: Option<ImageConfig>,
+}
+
+/// What an image is run with.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ImageConfig {
+    /// Name or id; empty is root.
+    pub user: Option<String>,
+    /// Its own program.
+    pub entrypoint: Option<Vec<String>>,
+    /// Arguments, or the program if it has no entrypoint.
+    pub cmd: Option<Vec<String>>,
+}
+
+/// A container in a list.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Listed {
+    /// Its id.
+    pub id: String,
+    /// What it was labelled with.
+    #[serde(default)]
+    pub labels: std::collections::BTreeMap<String, String>,
+}
+
+impl Client {
+    /// The engine behind `socket`.
+    pub fn new(socket: &Path) -> Client {
+        Client { socket: socket.to_owned() }
+    }
+
+    async fn send(&self, what: &str, request: Request<Full<Bytes>>) -> Result<Response<Incoming>> {
+        let unreachable = |source| EngineError::Unreachable { socket: self.socket.clone(), source };
+        let broken = |e: hyper::Error| EngineError::Broken { what: what.to_owned(), why: e.to_string() };
+        let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        tokio::spawn(async move {
+            if let Err(e) = connection.with_upgrades().await {
+                tracing::trace!("a connection to the container engine ended: {e}");
+            }
+        });
+        let response = sender.send_request(request).await.map_err(broken)?;
+        let status = response.status();
+        if status.is_success() || matches!(status, StatusCode::SWITCHING_PROTOCOLS | StatusCode::NOT_MODIFIED) {
+            return Ok(response);
+        }
+        let body = collect(what, response).await?;
+        let said: Option<Value> = serde_json::from_slice(&body).ok();
+        let message = said.as_ref().and_then(|v| v["message"].as_str()).map(str::to_owned);
+        let message = message.unwrap_or_else(|| String::from_utf8_lossy(&body).trim().to_owned());
+        Err(EngineError::Refused { what: what.to_owned(), status: status.as_u16(), message })
+    }
+
+    fn request(method: Method, path: &str, headers: &[(&str, &str)], body: Bytes) -> Result<Request<Full<Bytes>>> {
+        let mut request = Request::builder().method(method).uri(path).header(HOST, "engine");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let bad = |e: hyper::http::Error| EngineError::Broken { what: format!("ask for {path}"), why: e.to_string() };
+        request.body(Full::new(body)).map_err(bad)
+    }
+
+    async fn call(&self, what: &str, method: Method, path: &str, body: Option<&Value>) -> Result<Bytes> {
+        let json = [(CONTENT_TYPE.as_str(), "application/json")];
+        let (headers, body) = match body {
+            Some(value) => (&json[..], Bytes::from(value.to_string())),
+            None => (&[][..], Bytes::new()),
+        };
+        let response = self.send(what, Self::request(method, path, headers, body)?).await?;
+        collect(what, response).await
+    }
+
+    async fn get<T: serde::de::DeserializeOwned>(&self, what: &str, path: &str) -> Result<T> {
+        let body = self.call(what, Method::GET, path, None).await?;
+        parse(what, &body)
+    }
+
+    /// Name and version, as `Docker Engine 27.1` or `Podman Engine 4.3.1`.
+    pub async fn version(&self) -> Result<String> {
+        let what = "ask the container engine for its version";
+        let version: Value = self.get(what, "/version").await?;
+        let component = version["Components"][0]["Name"].as_str().unwrap_or("Engine");
+        let name = if component == "Engine" { "Docker Engine" } else { component };
+        Ok(format!("{name} {}", version["Version"].as_str().unwrap_or("of unknown version")))
+    }
+
+    /// An image that is there.
+    pub async fn image(&self, name: &str) -> Result<Option<Image>> {
+        let what = format!("look for image {name}");
+        match self.get(&what, &format!("/images/{}/json", escape(name))).await {
+            Ok(image) => Ok(Some(image)),
+            Err(e) if e.is_absent() => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Pulls an image; `auth` is what `X-Registry-Auth` takes.
+    pub async fn pull(&self, image: &str, auth: Option<&str>) -> Result<()> {
+        let what = format!("pull image {image}");
+        let (name, tag) = super::reference::name_and_tag(image);
+        let mut path = format!("/images/create?fromImage={}", escape(name));
+        if !tag.is_empty() {
+            path.push_str(&format!("&tag={}", escape(tag)));
+        }
+        let mut headers = Vec::new();
+        if let Some(auth) = auth {
+            headers.push(("X-Registry-Auth", auth));
+        }
+        let response = self.send(&what, Self::request(Method::POST, &path, &headers, Bytes::new())?).await?;
+        progress(&what, response).await
+    }
+
+    /// Makes an image of a tar archive.
+    pub async fn import(&self, name: &str, tar: Vec<u8>) -> Result<()> {
+        let what = format!("make image {name}");
+        // With its tag in the name: Podman 4 does not heed a tag beside it.
+        let path = format!("/images/create?fromSrc=-&repo={}", escape(name));
+        let headers = [(CONTENT_TYPE.as_str(), "application/x-tar")];
+        let response = self.send(&what, Self::request(Method::POST, &path, &headers, Bytes::from(tar))?).await?;
+        progress(&what, response).await
+    }
+
+    /// Creates a container and gives its id.
+    pub async fn create(&self, name: &str, spec: &Value) -> Result<String> {
+        let what = format!("create container {name}");
+        let path = format!("/containers/create?name={}", escape(name));
+        let body = self.call(&what, Method::POST, &path, Some(spec)).await?;
+        let made: Value = parse(&what, &body)?;
+        match made["Id"].as_str() {
+            Some(id) => Ok(id.to_owned()),
+            None => Err(EngineError::Broken { what, why: "it has no Id".to_owned() }),
+        }
+    }
+
+    /// Starts one.
+    pub async fn start(&self, id: &str) -> Result<()> {
+        let path = format!("/containers/{id}/start");
+        self.call("start the container", Method::POST, &path, None).await.map(drop)
+    }
+
+    /// Signals its first process; one that has ended already is as good.
+    pub async fn kill(&self, id: &str, signal: &str) -> Result<()> {
+        let path = format!("/containers/{id}/kill?signal={signal}");
+        match self.call("signal the container", Method::POST, &path, None).await {
+            Err(EngineError::Refused { status: 404 | 409 | 500, .. }) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// Waits until it has ended and gives its exit code.
+    pub async fn wait(&self, id: &str) -> Result<i32> {
+        let what = "wait for the container";
+        let body = self.call(what, Method::POST, &format!("/containers/{id}/wait"), None).await?;
+        let ended: Value = parse(what, &body)?;
+        let code = ended["StatusCode"].as_i64().and_then(|c| i32::try_from(c).ok());
+        code.ok_or_else(|| EngineError::Broken { what: what.to_owned(), why: "it has no StatusCode".to_owned() })
+    }
+
+    /// How it stands.
+    pub async fn inspect(&self, id: &str) -> Result<Inspected> {
+        self.get("look at the container", &format!("/containers/{id}/json")).await
+    }
+
+    /// Ends it if it runs, and removes it; one that is not there is as good.
+    pub async fn remove(&self, id: &str) -> Result<()> {
+        let path = format!("/containers/{id}?force=true&v=true");
+        match self.call("remove the container", Method::DELETE, &path, None).await {
+            Err(e) if e.is_absent() => Ok(()),
+            // Somebody else is removing it.
+            Err(EngineError::Refused { status: 409, .. }) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// Containers with a label, ended ones included.
+    pub async fn list(&self, label: &str) -> Result<Vec<Listed>> {
+        let filters = json!({ "label": [label] }).to_string();
+        self.get("list containers", &format!("/containers/json?all=true&filters={}", escape(&filters))).await
+    }
+
+    /// What the container will write: frames for [`demultiplex`].
+    pub async fn attach(&self, id: &str) -> Result<impl AsyncRead + Unpin + Send + use<>> {
+        let what = "listen to the container";
+        let path = format!("/containers/{id}/attach?stream=true&stdout=true&stderr=true");
+        let headers = [(CONNECTION.as_str(), "Upgrade"), (UPGRADE.as_str(), "tcp")];
+        let response = self.send(what, Self::request(Method::POST, &path, &headers, Bytes::new())?).await?;
+        let upgraded = hyper::upgrade::on(response).await;
+        let broken = |e: hyper::Error| EngineError::Broken { what: what.to_owned(), why: e.to_string() };
+        Ok(TokioIo::new(upgraded.map_err(broken)?))
+    }
+}
+
+async fn collect(what: &str, response: Response<Incoming>) -> Result<Bytes> {
+    let body = http_body_util::Limited::new(response.into_body(), ANSWER_LIMIT).collect().await;
+    body.map(http_body_util::Collected::to_bytes)
+        .map_err(|e| EngineError::Broken { what: what.to_owned(), why: e.to_string() })
+}
+
+fn parse<T: serde::de::DeserializeOwned>(what: &str, body: &[u8]) -> Result<T> {
+    let broken = |e: serde_json::Error| EngineError::Broken { what: what.to_owned(), why: e.to_string() };
+    serde_json::from_slice(body).map_err(broken)
+}
+
+/// Reads a stream of JSON objects to its end; an object with an error in it is the outcome.
+async fn progress(what: &str, response: Response<Incoming>) -> Result<()> {
+    let body = collect(what, response).await?;
+    for object in serde_json::Deserializer::from_slice(&body).into_iter::<Value>() {
+        // Whatever is no JSON is progress for people.
+        let Ok(object) = object else { break };
+        if let Some(message) = object["error"].as_str().filter(|m| !m.is_empty()) {
+            let (what, message) = (what.to_owned(), message.to_owned());
+            return Err(EngineError::Refused { what, status: 200, message });
+        }
+    }
+    Ok(())
+}
+
+/// Takes the engine's frames apart: one byte of stream, three of nothing, four of length, the bytes.
+pub async fn demultiplex(
+    mut frames: impl AsyncRead + Unpin,
+    mut write: impl FnMut(bool, &[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut header = [0; 8];
+    let mut buffer = vec![0; 32 * 1024];
+    loop {
+        if let Err(e) = frames.read_exact(&mut header).await {
+            return if e.kind() == io::ErrorKind::UnexpectedEof { Ok(()) } else { Err(e) };
+        }
+        let mut left = u32::from_be_bytes([header[4], header[5], header[6], header[7]]) as usize;
+        while left > 0 {
+            let part = left.min(buffer.len());
+            let count = frames.read(&mut buffer[..part]).await?;
+            if count == 0 {
+                return Ok(());
+            }
+            write(header[0] == 2, &buffer[..count])?;
+            left -= count;
+        }
+    }
+}
+
+/// For a path or a query: everything but what needs no escape.
+fn escape(text: &str) -> String {
+    text.bytes()
+        .map(|b| match b {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'/' | b':' | b'@' => {
+                char::from(b).to_string()
+            }
+            other => format!("%{other:02X}"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn frames_are_taken_apart() {
+        let frames = [&[1, 0, 0, 0, 0, 0, 0, 3][..], b"out", &[2, 0, 0, 0, 0, 0, 0, 2], b"er", &[1, 0, 0]].concat();
+        let mut seen = Vec::new();
+        demultiplex(&frames[..], |err, bytes| {
+            seen.push((err, bytes.to_vec()));
+            Ok(())
+        })
+        .await
+        .unwrap();
+        assert_eq!(seen, [(false, b"out".to_vec()), (true, b"er".to_vec())]);
+        assert_eq!(escape("a/b:c@d {\"x\"}"), "a/b:c@d%20%7B%22x%22%7D");
+    }
+}

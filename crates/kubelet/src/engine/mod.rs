@@ -1,0 +1,25 @@
+//! Containers of Docker or Podman in the place of sandboxed processes.
+//!
+//! ```text
+//!   ProcessRuntime::prepare ── images: pull, look up ──▶ engine's socket
+//!        │ plan                                             ▲
+//!   supervisor ── pod-sandbox engine (one a container) ─────┘  create, attach, start, wait, remove
+//!        └─────── pod-sandbox engine-network (one a Pod): the container whose network the others share
+//! ```
+//!
+//! Everything else, from volumes to records, is that of the process runtime: a Pod's supervisor watches over it, and
+//! when that dies its stages end the containers. Containers carry labels, so that what a killed machine or engine left
+//! is found and removed.
+
+pub(crate) mod context;
+pub(crate) mod find;
+pub(crate) mod http;
+pub(crate) mod images;
+mod memory;
+mod reference;
+pub(crate) mod service;
+pub(crate) mod spec;
+pub(crate) mod stage;
+mod tar;
+
+pub(crate) use context::Engine;

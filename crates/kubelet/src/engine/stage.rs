@@ -1,0 +1,232 @@
+//! The stages of a Pod's supervisor that are not processes but containers: each is a client of the engine that lives as
+//! long as its container, passes signals in and output out, and removes it.
+
+use super::memory::OomCount;
+use super::http::{Client, EngineError, demultiplex};
+use super::spec::{self, Bind};
+use crate::error::Error;
+use crate::plan::{ContainerPlan, EnginePlan, PodPlan};
+use crate::poddir::{PodDir, private_dir};
+use crate::sandbox::die_with_parent;
+use crate::sandbox::message::{Channel, Message};
+use crate::sandbox::process::KILL_ALL;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::signal::SigSet;
+use nix::sys::stat::{Mode, mkdirat};
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Component, Path};
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{sleep, timeout};
+
+/// How long output is still read after its container has ended.
+const DRAIN: Duration = Duration::from_secs(2);
+/// How long an engine may be away before its containers are given up: it may be starting again.
+const ENGINE_PATIENCE: u32 = 120;
+const PAUSE: Duration = Duration::from_millis(500);
+
+fn engine(e: EngineError) -> Error {
+    Error::Other(e.to_string())
+}
+
+fn broken(e: io::Error) -> Error {
+    Error::Other(format!("cannot talk to the supervisor: {e}"))
+}
+
+/// Signals that a container is sent, by the engine's names; the last means: kill it now.
+struct Signals([(Signal, &'static str); 5]);
+
+impl Signals {
+    /// From now on they are heard, those that came before included.
+    fn listen() -> Result<Signals, Error> {
+        let on = |kind, name| {
+            let heard = signal(kind).map_err(|e| Error::Other(format!("cannot listen for signals: {e}")))?;
+            Ok::<_, Error>((heard, name))
+        };
+        let signals = Signals([
+            on(SignalKind::terminate(), "TERM")?,
+            on(SignalKind::interrupt(), "INT")?,
+            on(SignalKind::hangup(), "HUP")?,
+            on(SignalKind::quit(), "QUIT")?,
+            on(SignalKind::user_defined1(), "KILL")?,
+        ]);
+        // The supervisor's mask, which we have inherited, blocks them.
+        SigSet::all().thread_unblock().map_err(|e| Error::system("unblock signals", e))?;
+        Ok(signals)
+    }
+
+    async fn next(&mut self) -> &'static str {
+        let [a, b, c, d, e] = &mut self.0;
+        tokio::select! {
+            _ = a.0.recv() => a.1,
+            _ = b.0.recv() => b.1,
+            _ = c.0.recv() => c.1,
+            _ = d.0.recv() => d.1,
+            _ = e.0.recv() => e.1,
+        }
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|e| Error::Other(format!("cannot start: {e}")))?.block_on(work)
+}
+
+fn plans(dir: &str) -> Result<(PodDir, PodPlan, EnginePlan), Error> {
+    let dir = PodDir::new(dir);
+    let pod = PodPlan::read(&dir.plan())?;
+    let plan = pod.engine.clone();
+    let plan = plan.ok_or_else(|| Error::Other("the Pod's plan names no container engine".to_owned()))?;
+    Ok((dir, pod, plan))
+}
+
+/// Keeps the Pod's network: a container that only waits, until we are told to end.
+pub fn network(up: &mut Channel, dir: &str, parent: &str) -> Result<(), Error> {
+    die_with_parent(parent, KILL_ALL)?;
+    block_on(async {
+        let mut signals = Signals::listen()?;
+        let (_, pod, plan) = plans(dir)?;
+        let client = Client::new(&plan.socket);
+        let id = client.create(&spec::network_name(&pod.uid), &spec::network(&pod, &plan)).await.map_err(engine)?;
+        let started = client.start(&id).await.map_err(engine);
+        if started.is_ok() {
+            up.send(&Message::Ready).map_err(broken)?;
+            signals.next().await;
+        }
+        client.remove(&id).await.map_err(engine)?;
+        started
+    })
+}
+
+/// Runs one container and reports on `up`.
+pub fn container(up: &mut Channel, dir: &str, parent: &str, name: &str) -> Result<(), Error> {
+    die_with_parent(parent, KILL_ALL)?;
+    block_on(async {
+        let signals = Signals::listen()?;
+        let (dir, pod, plan) = plans(dir)?;
+        let container =
+            pod.container(name).ok_or_else(|| Error::Other(format!("the Pod's plan has no container {name}")))?;
+        let client = Client::new(&plan.socket);
+        let binds = binds(&dir, container)?;
+        let spec = spec::create(&pod, &plan, container, binds);
+        let id = client.create(&spec::name(&pod.uid, name), &spec).await.map_err(engine)?;
+        up.send(&Message::Created(format!("{}://{id}", plan.scheme))).map_err(broken)?;
+        let run = run(up, &client, &id, signals).await;
+        let removed = client.remove(&id).await.map_err(engine);
+        up.send(&run?).map_err(broken)?;
+        removed
+    })
+}
+
+/// From a created container to how it ended.
+async fn run(up: &mut Channel, client: &Client, id: &str, mut signals: Signals) -> Result<Message, Error> {
+    let frames = client.attach(id).await.map_err(engine)?;
+    client.start(id).await.map_err(engine)?;
+    up.send(&Message::Started).map_err(broken)?;
+    let (mut out, mut err) = (own(io::stdout())?, own(io::stderr())?);
+    let copy = demultiplex(frames, |is_err, bytes| if is_err { err.write_all(bytes) } else { out.write_all(bytes) });
+    let mut copy = std::pin::pin!(copy);
+    let mut wait = std::pin::pin!(ended(client, id));
+    let pid = client.inspect(id).await.map_or(0, |i| i.state.pid);
+    let mut oom = (pid > 0).then(|| OomCount::of_process(pid)).flatten();
+    let mut short_of_memory = false;
+    let mut copied = false;
+    let code = loop {
+        tokio::select! {
+            code = &mut wait => {
+                short_of_memory |= oom.as_mut().is_some_and(OomCount::any);
+                break code?;
+            }
+            done = &mut copy, if !copied => {
+                copied = true;
+                // Usually its end, and the group is still there.
+                short_of_memory |= oom.as_mut().is_some_and(OomCount::any);
+                if let Err(e) = done {
+                    up.send(&Message::Notice(format!("a container's log is incomplete: {e}"))).map_err(broken)?;
+                }
+            }
+            name = signals.next() => client.kill(id, name).await.map_err(engine)?,
+        }
+    };
+    if !copied && timeout(DRAIN, copy).await.is_err() {
+        up.send(&Message::Notice("a container's output was not closed in time".to_owned())).map_err(broken)?;
+    }
+    let state = client.inspect(id).await.map_err(engine)?.state;
+    Ok(if code != 0 && (state.oom_killed || short_of_memory) { Message::OutOfMemory(code) } else { Message::Exited(code) })
+}
+
+/// Waits for its end, over an engine that goes away and comes back.
+async fn ended(client: &Client, id: &str) -> Result<i32, Error> {
+    let mut tries = 0;
+    loop {
+        let error = match client.wait(id).await {
+            Ok(code) => return Ok(code),
+            Err(e) => e,
+        };
+        tries += 1;
+        if error.is_absent() || tries > ENGINE_PATIENCE {
+            return Err(engine(error));
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// A standard stream without the standard library's buffer.
+fn own(stream: impl AsFd) -> Result<File, Error> {
+    let stream = stream.as_fd().try_clone_to_owned();
+    stream.map(File::from).map_err(|e| Error::Other(format!("cannot use our own output: {e}")))
+}
+
+/// The container's volumes and its termination log.
+fn binds(dir: &PodDir, container: &ContainerPlan) -> Result<Vec<Bind>, Error> {
+    let mut binds = Vec::new();
+    for mount in &container.mounts {
+        let source = match &mount.sub_path {
+            None => mount.source.clone(),
+            Some(sub) => {
+                let file = inside(&mount.source, Path::new(sub))
+                    .map_err(|e| Error::Other(format!("cannot use subPath {sub:?} of {}: {e}", mount.path)))?;
+                // As it is without links. Nobody can put one in its place meanwhile: the plan grants a subPath only
+                // where no other container can write then.
+                std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
+                    .map_err(|e| Error::io("find the subPath in", &mount.source, e))?
+            }
+        };
+        binds.push(Bind { source, target: mount.path.clone(), read_only: mount.read_only });
+    }
+    if !container.utility {
+        private_dir(&dir.container(&container.name))?;
+        let path = dir.termination_log(&container.name);
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .and_then(|f| f.set_permissions(Permissions::from_mode(0o666)))
+            .map_err(|e| Error::io("create", &path, e))?;
+        binds.push(Bind { source: path, target: container.termination_path.clone(), read_only: false });
+    }
+    Ok(binds)
+}
+
+/// Opens what is below `root`, never leaving it, as a directory if it is not there yet.
+fn inside(root: &Path, sub: &Path) -> io::Result<OwnedFd> {
+    let flags = |more| OFlag::O_PATH | OFlag::O_CLOEXEC | more;
+    let how = |more| OpenHow::new().flags(flags(more)).resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    let mut at = nix::fcntl::open(root, flags(OFlag::empty()), Mode::empty())?;
+    match openat2(&at, sub, how(OFlag::empty())) {
+        Err(nix::Error::ENOENT) => {}
+        other => return Ok(other?),
+    }
+    for part in sub.components() {
+        let Component::Normal(part) = part else { continue };
+        match mkdirat(&at, part, Mode::from_bits_truncate(0o755)) {
+            Ok(()) | Err(nix::Error::EEXIST) => {}
+            Err(e) => return Err(e.into()),
+        }
+        at = openat2(&at, part, how(OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW))?;
+    }
+    Ok(at)
+}
