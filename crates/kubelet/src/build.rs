@@ -8,10 +8,12 @@ pub mod quantity;
 pub mod rewrite;
 pub mod volumes;
 
-use crate::options::Network;
 use crate::engine::images::Found;
 use crate::engine::spec;
-use crate::plan::{ContainerPlan, EXE_IN_SANDBOX, EngineContainer, EnginePlan, Isolation, MountPlan, PodPlan};
+use crate::options::Network;
+use crate::plan::{
+    ContainerPlan, EXE_IN_SANDBOX, EngineContainer, EnginePlan, Isolation, MountPlan, PodPlan,
+};
 use crate::poddir::PodDir;
 use env::Machine;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, PodSpec, Secret};
@@ -526,7 +528,8 @@ fn remarks(spec: &PodSpec, context: &Context<'_>) -> Vec<Remark> {
     if spec.volumes.iter().flatten().any(memory) {
         say(
             "EmptyDirOnDisk",
-            "emptyDir volumes are directories on disk: medium Memory and sizeLimit are not followed".to_owned(),
+            "emptyDir volumes are directories on disk: medium Memory and sizeLimit are not followed"
+                .to_owned(),
         );
     }
     let probed = |c: &Container| {

@@ -1,8 +1,8 @@
 //! The pod runner itself: watches Pods, schedules them onto this machine, keeps a worker for each, serves their logs.
 
+use crate::engine::find::find;
 use crate::error::Error;
 use crate::logs::{LogError, LogQuery, LogStream};
-use crate::engine::find::find;
 use crate::options::{Network, Options};
 use crate::poddir::{self, Lock, private_dir};
 use crate::probe::{self, Capabilities};
@@ -68,8 +68,8 @@ impl Kubelet {
             }
             Err(reasons) => {
                 let mut capabilities = probe::probe(&exe, &options.data_dir, &hide, options.sandbox).await?;
-                capabilities.engine =
-                    (!reasons.is_empty()).then(|| format!(" (and not as containers: {})", reasons.join("; ")));
+                capabilities.engine = (!reasons.is_empty())
+                    .then(|| format!(" (and not as containers: {})", reasons.join("; ")));
                 (None, capabilities)
             }
         };

@@ -47,7 +47,10 @@ impl Capabilities {
             IsolationKind::Container => "jobs run as containers of ",
         };
         let how = format!("{how}{}", self.engine.as_deref().unwrap_or_default());
-        std::iter::once(how.as_str()).chain(self.limits.iter().map(String::as_str)).collect::<Vec<_>>().join("; ")
+        std::iter::once(how.as_str())
+            .chain(self.limits.iter().map(String::as_str))
+            .collect::<Vec<_>>()
+            .join("; ")
     }
 }
 

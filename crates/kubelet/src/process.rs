@@ -1,7 +1,10 @@
 //! The process runtime: Pods as supervised processes, found again on disk after any crash.
 
+use crate::build::Contained;
 use crate::build::env::Machine;
 use crate::build::{self, Context, Objects, Remark, volumes};
+use crate::engine::Engine;
+use crate::engine::images::{self, Failures};
 use crate::error::Error;
 use crate::logs::{self, LogQuery, LogStream};
 use crate::options::Network;
@@ -14,9 +17,6 @@ use k8s_openapi::api::core::v1::Pod;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use notify::event::{AccessKind, AccessMode, ModifyKind};
-use crate::build::Contained;
-use crate::engine::Engine;
-use crate::engine::images::{self, Failures};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use parking_lot::Mutex;
 use prow_service::clock::SharedClock;
@@ -249,7 +249,8 @@ impl Runtime for ProcessRuntime {
             Isolation::None | Isolation::Container => None,
         };
         let fs_group = pod.spec.as_ref().and_then(|s| s.security_context.as_ref()).and_then(|s| s.fs_group);
-        let fs_group = fs_group.filter(|_| isolation == Isolation::Container).and_then(|g| u32::try_from(g).ok());
+        let fs_group =
+            fs_group.filter(|_| isolation == Isolation::Container).and_then(|g| u32::try_from(g).ok());
         let unfinished = PodDir::new(self.options.pods_dir.join(format!(".{uid}")));
         let allowed = self.options.allow_host_paths.clone();
         let remarks = [pulled, built.remarks].concat();

@@ -30,8 +30,8 @@ mod root;
 
 pub(crate) use root::SYSTEM_DIRS;
 
-use message::{Channel, Message};
 use crate::engine::stage;
+use message::{Channel, Message};
 use nix::sys::signal::{SigSet, Signal};
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -273,7 +273,8 @@ impl Supervisor {
         let (ours, theirs) = socket_pair()?;
         let mut command = self.sandbox_command(self.verb("engine", "container"), theirs);
         command.arg(nix::unistd::getpid().to_string()).arg(name).stdout(out).stderr(err);
-        if let Some((pid, _)) = self.network.as_ref().filter(|_| self.plan.isolation != Isolation::Container) {
+        if let Some((pid, _)) = self.network.as_ref().filter(|_| self.plan.isolation != Isolation::Container)
+        {
             command.arg(pid.to_string());
         }
         let child = command

@@ -4,13 +4,14 @@
 
 mod common;
 
-use common::podman::{BUSYBOX, SPEAKER, podman};
-use common::{container, phase, terminated, until, waiting_reason, with};
+use common::podman::{BUSYBOX, Podman, SPEAKER, podman};
+use common::{World, container, phase, terminated, until, waiting_reason, with};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Api, PostParams};
-use prow_kubelet::{LogQuery, Network};
+use prow_kubelet::{LogQuery, Network, RuntimeChoice, SandboxMode};
 use serde_json::{Value, json};
 use std::io::Write;
+use std::path::Path;
 
 /// A container of the test image.
 fn sh(name: &str, script: &str) -> Value {
@@ -60,7 +61,10 @@ async fn a_pod_runs_as_containers_with_its_volumes_environment_and_results() {
     let done = world.run("p", pod).await;
     assert_eq!(phase(&done), "Failed");
     let ended = terminated(&done, "test");
-    assert_eq!((ended.exit_code, ended.reason.as_deref(), ended.message.as_deref()), (3, Some("Error"), Some("last\n")));
+    assert_eq!(
+        (ended.exit_code, ended.reason.as_deref(), ended.message.as_deref()),
+        (3, Some("Error"), Some("last\n"))
+    );
     assert_eq!(terminated(&done, "first").reason.as_deref(), Some("Completed"));
     let status = container(&done, "test");
     assert!(status.image_id.starts_with("sha256:") || status.image_id.contains('@'), "{}", status.image_id);
@@ -71,7 +75,17 @@ async fn a_pod_runs_as_containers_with_its_volumes_environment_and_results() {
     lines.retain(|l| *l != "err");
     assert_eq!(lines, ["made", "sesamelevel = 3", "400", "1 12 p 64 sesame", "/work", "read-only"], "{log}");
     assert!(log.contains("err\n"), "{log}");
-    assert_eq!(world.logs("p", LogQuery { tail_lines: Some(1), container: Some("test".into()), ..LogQuery::default() }).await.lines().count(), 1);
+    assert_eq!(
+        world
+            .logs(
+                "p",
+                LogQuery { tail_lines: Some(1), container: Some("test".into()), ..LogQuery::default() }
+            )
+            .await
+            .lines()
+            .count(),
+        1
+    );
     until("the containers to be removed", || podman.containers(&world).is_empty()).await;
 }
 
@@ -80,7 +94,10 @@ async fn an_image_runs_its_own_program_and_arguments_replace_its() {
     let Some(podman) = podman() else { return };
     let world = podman.world(|_| {}).await;
     let done = world.run("own", json!({"containers": [{"name": "test", "image": SPEAKER}]})).await;
-    assert_eq!((phase(&done), world.log("own", "test").await.as_str()), ("Succeeded", "spoken by the image as 0\n"));
+    assert_eq!(
+        (phase(&done), world.log("own", "test").await.as_str()),
+        ("Succeeded", "spoken by the image as 0\n")
+    );
     let args = json!({"containers": [{"name": "test", "image": SPEAKER, "args": ["/bin/echo", "mine"]}]});
     world.run("args", args).await;
     assert_eq!(world.log("args", "test").await, "mine\n");
@@ -95,10 +112,16 @@ async fn an_image_runs_its_own_program_and_arguments_replace_its() {
 async fn images_that_cannot_be_had_are_said_as_a_kubelet_does() {
     let Some(podman) = podman() else { return };
     let world = podman.world(|_| {}).await;
-    let of = |image: &str, more: Value| with(json!({"name": "test", "image": image, "command": ["true"]}), more);
+    let of =
+        |image: &str, more: Value| with(json!({"name": "test", "image": image, "command": ["true"]}), more);
     let cases = [
         ("invalid", of("Not An Image", json!({})), "InvalidImageName", "it is not the name of an image"),
-        ("never", of("localhost/absent:1", json!({"imagePullPolicy": "Never"})), "ErrImageNeverPull", "not present"),
+        (
+            "never",
+            of("localhost/absent:1", json!({"imagePullPolicy": "Never"})),
+            "ErrImageNeverPull",
+            "not present",
+        ),
         ("backoff", of("127.0.0.1:9/absent:1", json!({})), "ImagePullBackOff", "Back-off pulling image"),
         ("bare", json!({"name": "test", "image": BUSYBOX}), "CreateContainerError", "has no command"),
         (
@@ -149,11 +172,15 @@ async fn security_contexts_are_followed() {
 
     // Privileged is for those who say so at the start.
     let caps = "grep ^CapEff /proc/self/status";
-    let privileged = json!({"containers": [with(sh("test", caps), json!({"securityContext": {"privileged": true}}))]});
+    let privileged =
+        json!({"containers": [with(sh("test", caps), json!({"securityContext": {"privileged": true}}))]});
     world.run("refused", privileged.clone()).await;
     let refused = world.log("refused", "test").await;
     let events = world.events().await;
-    assert!(events.iter().any(|(r, m)| r == "PrivilegedNotGranted" && m.contains("--allow-privileged")), "{events:?}");
+    assert!(
+        events.iter().any(|(r, m)| r == "PrivilegedNotGranted" && m.contains("--allow-privileged")),
+        "{events:?}"
+    );
     let world = podman.world(|o| o.allow_privileged = true).await;
     world.run("granted", privileged).await;
     assert_ne!(world.log("granted", "test").await, refused);
@@ -209,7 +236,9 @@ async fn pods_are_ended_within_their_grace_and_by_their_deadline() {
     let Some(podman) = podman() else { return };
     let world = podman.world(|_| {}).await;
     let trap = "trap 'echo bye; exit 5' TERM; echo up; while :; do sleep 0.05; done";
-    world.create("graceful", json!({"terminationGracePeriodSeconds": 50, "containers": [sh("test", trap)]})).await;
+    world
+        .create("graceful", json!({"terminationGracePeriodSeconds": 50, "containers": [sh("test", trap)]}))
+        .await;
     let follow = LogQuery { follow: true, ..LogQuery::default() };
     world.wait("graceful", |p| phase(p) == "Running").await;
     let log = world.logs("graceful", follow);
@@ -293,7 +322,161 @@ async fn pod_utilities_are_our_executable_in_an_image_of_our_own() {
 
     let without = podman.world(|_| {}).await;
     without.create("p", place).await;
-    let pod = without.wait("p", |p| waiting_reason(p, "place-entrypoint") == "CreateContainerConfigError").await;
-    let message = container(&pod, "place-entrypoint").state.clone().unwrap().waiting.unwrap().message.unwrap();
+    let pod =
+        without.wait("p", |p| waiting_reason(p, "place-entrypoint") == "CreateContainerConfigError").await;
+    let message =
+        container(&pod, "place-entrypoint").state.clone().unwrap().waiting.unwrap().message.unwrap();
     assert!(message.contains("statically linked"), "{message}");
+}
+
+const DIR: &str = "PROW_KUBELET_TEST_DIR";
+const SOCKET: &str = "PROW_KUBELET_TEST_SOCKET";
+
+#[tokio::test]
+#[ignore = "not a test of its own: the process that the tests below kill"]
+async fn container_host() {
+    let (Some(dir), Some(socket)) = (std::env::var_os(DIR), std::env::var_os(SOCKET)) else { return };
+    let dir = Path::new(&dir);
+    let world =
+        World::open(dir, SandboxMode::Auto, |o| o.runtime = RuntimeChoice::Socket(socket.clone().into()))
+            .await;
+    let mounts = json!({"volumeMounts": [{"name": "h", "mountPath": "/h"}]});
+    let script = "echo run >>/h/runs; while [ ! -e /h/go ]; do sleep 0.05; done; echo over";
+    let spec = json!({
+        "volumes": [{"name": "h", "hostPath": {"path": common::shared(dir)}}],
+        "initContainers": [with(sh("first", "echo first >>/h/runs"), mounts.clone())],
+        "containers": [with(sh("test", script), mounts)],
+    });
+    world.pods().create(&PostParams::default(), &common::pod("p", spec)).await.unwrap();
+    std::future::pending::<()>().await;
+}
+
+/// A pod runner in a process of its own, killed once its Pod runs.
+async fn killed(podman: &Podman, dir: &Path) {
+    let mut host = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "container_host", "--ignored", "--nocapture"])
+        .env(DIR, dir)
+        .env(SOCKET, podman.socket())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let runs = common::shared(dir).join("runs");
+    until("the job to run", || std::fs::read_to_string(&runs).is_ok_and(|t| t.contains("run"))).await;
+    host.kill().unwrap();
+    host.wait().unwrap();
+}
+
+#[tokio::test]
+async fn a_pod_survives_the_death_of_the_runner_and_is_run_once() {
+    let Some(podman) = podman() else { return };
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    killed(&podman, dir).await;
+    let world = World::open(dir, SandboxMode::Auto, |o| podman.options(o)).await;
+    world.wait("p", |p| phase(p) == "Running").await;
+    std::fs::write(dir.join("shared/go"), "").unwrap();
+    let done = world.ended("p").await;
+    assert_eq!(phase(&done), "Succeeded", "{:#?}", done.status);
+    assert_eq!(std::fs::read_to_string(dir.join("shared/runs")).unwrap(), "first\nrun\n");
+    assert_eq!(world.log("p", "test").await, "over\n");
+    until("the containers to be removed", || podman.containers(&world).is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_pod_whose_supervisor_is_killed_is_evicted_and_leaves_no_container() {
+    let Some(podman) = podman() else { return };
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    killed(&podman, dir).await;
+    // The supervisor and its stages at once, so that none of them can tidy up.
+    let mark = dir.join("kubelet/pods").to_str().unwrap().to_owned();
+    for pid in common::processes(&mark) {
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+    }
+    until("them to be dead", || common::processes(&mark).is_empty()).await;
+    let world = World::open(dir, SandboxMode::Auto, |o| podman.options(o)).await;
+    let done = world.ended("p").await;
+    assert_eq!(done.status.as_ref().unwrap().reason.as_deref(), Some("Evicted"));
+    assert_eq!(podman.containers(&world), "", "nothing of it runs on when that is said");
+    assert_eq!(std::fs::read_to_string(dir.join("shared/runs")).unwrap(), "first\nrun\n");
+}
+
+#[tokio::test]
+async fn an_image_is_pulled_from_a_private_registry_with_the_pods_secret() {
+    // The image as a registry has it, made by the first Podman and pulled by the second, which knows the registry.
+    let Some(maker) = podman() else { return };
+    let temp = tempfile::tempdir().unwrap();
+    let oci = temp.path().join("oci");
+    maker.says(&["save", "--format", "oci-dir", "-o", oci.to_str().unwrap(), SPEAKER]);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || registry(&listener, &oci));
+    let registries = format!("[[registry]]\nlocation = \"127.0.0.1:{port}\"\ninsecure = true\n");
+    let podman = Podman::start(&registries).unwrap();
+    let world = podman.world(|_| {}).await;
+    let image = format!("127.0.0.1:{port}/private/speaker:v1");
+    let pod = |secrets: Value| json!({"imagePullSecrets": secrets, "containers": [{"name": "test", "image": image, "imagePullPolicy": "Always"}]});
+    world.create("without", pod(json!([]))).await;
+    world.wait("without", |p| waiting_reason(p, "test") == "ImagePullBackOff").await;
+    world.delete("without", 0).await;
+    world.gone("without").await;
+
+    let config = json!({"auths": {format!("127.0.0.1:{port}"): {"username": "robot", "password": "sesame"}}});
+    let secret = json!({"metadata": {"name": "pull"}, "type": "kubernetes.io/dockerconfigjson", "stringData": {".dockerconfigjson": config.to_string()}});
+    let secrets: Api<Secret> = Api::default_namespaced(world.client.clone());
+    secrets.create(&PostParams::default(), &serde_json::from_value(secret).unwrap()).await.unwrap();
+    let done = world.run("with", pod(json!([{"name": "missing"}, {"name": "pull"}]))).await;
+    assert_eq!(phase(&done), "Succeeded", "{:#?}", done.status);
+    assert_eq!(world.log("with", "test").await, "spoken by the image as 0\n");
+    assert!(
+        container(&done, "test").image_id.contains("/private/speaker@sha256:"),
+        "{:?}",
+        container(&done, "test")
+    );
+    let events = world.events().await;
+    assert!(events.iter().any(|(r, m)| r == "Pulled" && m.contains("Successfully pulled")), "{events:?}");
+    assert!(!format!("{events:?}").contains("sesame"), "{events:?}");
+    podman.says(&["rmi", "-f", &image]);
+}
+
+/// An OCI distribution server for one image, for `robot` with the password `sesame`.
+fn registry(listener: &std::net::TcpListener, oci: &Path) {
+    use std::io::{BufRead, BufReader};
+    let index: Value = serde_json::from_slice(&std::fs::read(oci.join("index.json")).unwrap()).unwrap();
+    let manifest = index["manifests"][0]["digest"].as_str().unwrap().replace(':', "/");
+    for stream in listener.incoming() {
+        let mut stream = stream.unwrap();
+        let lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+        let head: Vec<String> = lines.take_while(|l| !l.is_empty()).collect();
+        let Some(path) = head.first().and_then(|l| l.split(' ').nth(1)) else { continue };
+        let head_only = head[0].starts_with("HEAD");
+        // robot:sesame
+        let known = head
+            .iter()
+            .any(|l| l.to_lowercase().starts_with("authorization: basic") && l.ends_with("cm9ib3Q6c2VzYW1l"));
+        let file = match path.rsplit_once('/') {
+            _ if path.contains("/manifests/v1") => Some(manifest.clone()),
+            Some((_, digest)) if digest.starts_with("sha256:") => Some(digest.replace(':', "/")),
+            _ => None,
+        };
+        let (status, kind, body) = match file.map(|f| std::fs::read(oci.join("blobs").join(f))) {
+            _ if !known => {
+                ("401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"private\"", "text/plain", Vec::new())
+            }
+            Some(Ok(body)) if path.contains("/manifests/") => {
+                ("200 OK", "application/vnd.oci.image.manifest.v1+json", body)
+            }
+            Some(Ok(body)) => ("200 OK", "application/octet-stream", body),
+            Some(Err(_)) => ("404 Not Found", "text/plain", Vec::new()),
+            None => ("200 OK", "text/plain", Vec::new()),
+        };
+        let head = format!(
+            "HTTP/1.1 {status}\r\nDocker-Distribution-Api-Version: registry/2.0\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            body.len()
+        );
+        let _ = stream.write_all(head.as_bytes());
+        if !head_only {
+            let _ = stream.write_all(&body);
+        }
+    }
 }

@@ -19,7 +19,8 @@ use url::Url;
 #[command(
     about = "Run a whole Prow on this machine against GitHub",
     long_about = "Run a whole Prow on this machine against GitHub: webhooks, plugins, jobs, reports and Deck in one \
-process, with an embedded API server and store. Jobs run as sandboxed processes of this machine.\n\n\
+process, with an embedded API server and store. Jobs run as containers of Docker or Podman, or as sandboxed \
+processes of this machine.\n\n\
 Give GitHub a webhook (content type application/json, all events) with the secret of --hmac-secret-file that ends at \
 --port, path /hook: through a tunnel or a TLS proxy on this machine, or directly with --address. State is kept in --data-dir over restarts; kubectl works with the kubeconfig there.",
     after_help = "Example:\n  prow up --config-path config.yaml --job-config-path jobs/ --plugin-config plugins.yaml \\\n    \

@@ -70,9 +70,15 @@ impl LogArgs {
 /// Flags about how Pods are run.
 #[derive(Debug, Clone, Args)]
 pub struct RunnerArgs {
-    /// What a job's processes reach: nothing but themselves, or this machine's network
-    #[arg(long, value_enum, default_value = "isolated")]
-    pub pod_network: PodNetwork,
+    /// What runs Pods; auto is the first that works of Docker, Podman and processes
+    #[arg(long, value_enum, default_value = "auto")]
+    pub runtime: Runtime,
+    /// What a job reaches [default: outbound for containers, isolated for processes]
+    #[arg(long, value_enum)]
+    pub pod_network: Option<PodNetwork>,
+    /// Let containers have privileges over this machine (privileged, added capabilities) where their Pods ask for them
+    #[arg(long)]
+    pub allow_privileged: bool,
     /// Directories that hostPath volumes may name, besides file:// buckets of the configuration (repeatable)
     #[arg(long, value_name = "DIR")]
     pub allow_host_path: Vec<PathBuf>,
@@ -90,9 +96,19 @@ impl RunnerArgs {
         options.allow_host_paths = host_paths;
         options.allow_host_paths.extend(self.allow_host_path.iter().cloned());
         options.network = match self.pod_network {
-            PodNetwork::Isolated => prow_kubelet::Network::Isolated,
-            PodNetwork::Host => prow_kubelet::Network::Host,
+            Some(PodNetwork::Isolated) => prow_kubelet::Network::Isolated,
+            // Processes have no network between theirs alone and the machine's; the pod runner gives them theirs.
+            None | Some(PodNetwork::Outbound) => prow_kubelet::Network::Outbound,
+            Some(PodNetwork::Host) => prow_kubelet::Network::Host,
         };
+        options.runtime = match self.runtime {
+            Runtime::Auto => prow_kubelet::RuntimeChoice::Auto,
+            Runtime::Docker => prow_kubelet::RuntimeChoice::Docker,
+            Runtime::Podman => prow_kubelet::RuntimeChoice::Podman,
+            Runtime::Process => prow_kubelet::RuntimeChoice::Process,
+        };
+        options.allow_privileged = self.allow_privileged;
+        options.entrypoint = static_entrypoint(data_dir)?;
         Ok(options)
     }
 }
@@ -107,11 +123,42 @@ pub struct PodArgs {
     pub max_pods: Option<usize>,
 }
 
-/// What a job's processes reach.
+/// Made by build.rs; empty where it could not be.
+const ENTRYPOINT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/entrypoint-static"));
+
+/// The entrypoint that runs in any image, as a file; `None` if this executable was built without.
+fn static_entrypoint(data_dir: &Path) -> anyhow::Result<Option<PathBuf>> {
+    if ENTRYPOINT.is_empty() {
+        return Ok(None);
+    }
+    let path = data_dir.join("bin/entrypoint");
+    if std::fs::read(&path).is_ok_and(|there| there == ENTRYPOINT) {
+        return Ok(Some(path));
+    }
+    write_with_mode(&path, ENTRYPOINT, 0o755)?;
+    Ok(Some(path))
+}
+
+/// What runs Pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Runtime {
+    /// The first that works of the others.
+    Auto,
+    /// Containers of Docker, through DOCKER_HOST or its socket.
+    Docker,
+    /// Containers of Podman, through its socket or a service that is started and ended with this process.
+    Podman,
+    /// Sandboxed processes of this machine; images are not used.
+    Process,
+}
+
+/// What a job reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum PodNetwork {
-    /// A network namespace of the Pod's own, with the loopback interface only.
+    /// Nothing but the other containers of its Pod.
     Isolated,
+    /// Containers: what the engine's networks reach, not this machine's loopback. Processes: as isolated.
+    Outbound,
     /// This machine's network; jobs can then reach whatever listens on it.
     Host,
 }
@@ -410,6 +457,10 @@ fn new_secret(path: &Path) -> anyhow::Result<Secret> {
 
 /// Writes a file that only this user may read.
 pub fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    write_with_mode(path, bytes, 0o600)
+}
+
+fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     if let Some(parent) = path.parent() {
@@ -419,7 +470,7 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let part = path.with_extension("part");
     let write = || -> std::io::Result<()> {
         let mut file =
-            std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+            std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&part)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         std::fs::rename(&part, path)

@@ -25,6 +25,7 @@ fn sound(dir: &Path) -> Vec<(&'static str, String)> {
         ("--github-endpoint", "http://127.0.0.1:9/api/v3".into()),
         ("--data-dir", dir.join("data").to_str().unwrap().to_owned()),
         ("--port", "0".into()),
+        ("--runtime", "process".into()),
         ("--deck-port", "0".into()),
     ]
 }

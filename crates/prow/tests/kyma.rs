@@ -102,6 +102,7 @@ impl Scene {
             format!("--hmac-secret-file={}", path(dir.path().join("hmac"))),
             format!("--data-dir={}", path(dir.path().join("data"))),
             "--port=0".to_owned(),
+            "--runtime=process".to_owned(),
             "--deck-port=0".to_owned(),
         ];
         let mut prow = Prow::start(&args.iter().map(String::as_str).collect::<Vec<_>>());

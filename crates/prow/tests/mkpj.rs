@@ -146,6 +146,7 @@ fn a_triggered_job_is_watched_to_its_end() {
     let config = fixture.path("config.yaml");
     let mut up = Prow::start(&[
         "up",
+        "--runtime=process",
         "--config-path",
         &config,
         "--job-config-path",

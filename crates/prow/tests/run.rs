@@ -117,7 +117,19 @@ async fn a_pull_request_is_cloned_and_its_run_can_be_repeated() {
     );
     let (out, again) = (fixture.path("out"), fixture.path("again"));
     let endpoint = format!("{}/api/v3", base.trim_end_matches('/'));
-    let args = ["run", "unit", "--repo", "acme/rocket", "--pr", "1", "-o", "json", "--out-dir", &out];
+    let args = [
+        "run",
+        "unit",
+        "--repo",
+        "acme/rocket",
+        "--pr",
+        "1",
+        "-o",
+        "json",
+        "--out-dir",
+        &out,
+        "--runtime=process",
+    ];
     let ran = prow_beside(fixture.args_with_github(&args, &endpoint), "").await;
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert!(ran.stderr.contains("# It flies\n"), "with -o json the log is on standard error: {}", ran.stderr);
@@ -134,7 +146,8 @@ async fn a_pull_request_is_cloned_and_its_run_can_be_repeated() {
 
     // Everything is in the file: no configuration, no GitHub, and the same merge commit.
     let url = format!("file://{out}");
-    let args = ["run", "--from-url", &url, "--out-dir", &again].map(str::to_owned).to_vec();
+    let args =
+        ["run", "--from-url", &url, "--out-dir", &again, "--runtime=process"].map(str::to_owned).to_vec();
     let repeated = prow_beside(args, "").await;
     assert_eq!(repeated.code, Some(0), "{}", repeated.stderr);
     assert_eq!(merged(&repeated.stdout), merged(&ran.stderr));
@@ -192,7 +205,7 @@ fn ctrl_c_ends_the_job_and_leaves_nothing_behind() {
         fixture("trap 'echo caught; exit 0' INT TERM; echo started; while :; do sleep 0.1; done", "");
     let (path, out, tmp) = (checkout(&fixture), fixture.path("out"), fixture.path("tmp"));
     std::fs::create_dir(&tmp).unwrap();
-    let args = fixture.args(&["run", "unit", "--path", &path, "--out-dir", &out]);
+    let args = fixture.args(&["run", "unit", "--path", &path, "--out-dir", &out, "--runtime=process"]);
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let mut prow = Prow::start_with(&args, &[("TMPDIR", &tmp)]);
     prow.line_with("started");
@@ -263,6 +276,111 @@ fn a_clone_that_fails_is_a_failure_whose_log_is_the_clones() {
         ran.stderr
     );
     assert!(!ran.stdout.contains("never"), "{}", ran.stdout);
+}
+
+/// Where there is no Podman: `None`, and a word about it; in CI a failure. Otherwise the environment of a Podman with a
+/// store of its own, which has an image of busybox.
+fn podman(dir: &Path) -> Option<Vec<(String, String)>> {
+    let on_path = |program: &str| {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).map(|d| d.join(program)).find(|p| p.is_file())
+    };
+    let root = Command::new("id").arg("-u").output().is_ok_and(|o| o.stdout == b"0\n");
+    let (Some(_), Some(busybox), true) = (on_path("podman"), on_path("busybox"), root) else {
+        assert!(
+            std::env::var("CI").as_deref() != Ok("true"),
+            "CI has to have podman and busybox, and be root"
+        );
+        eprintln!("SKIPPED: containers are not tested here: podman and busybox-static, and root, are needed");
+        return None;
+    };
+    // Of its own, since a store remembers how it was opened first.
+    let store = Path::new(env!("CARGO_TARGET_TMPDIR")).join("podman-run");
+    std::fs::create_dir_all(&store).unwrap();
+    let conf = dir.join("storage.conf");
+    let text = format!(
+        "[storage]\ndriver = \"overlay\"\ngraphroot = \"{0}/store\"\nrunroot = \"{0}/run\"\n",
+        store.display()
+    );
+    std::fs::write(&conf, text).unwrap();
+    let env = vec![("CONTAINERS_STORAGE_CONF".to_owned(), conf.to_str().unwrap().to_owned())];
+    let podman = |args: &[&str]| {
+        Command::new("podman").args(args).envs(env.iter().cloned()).status().unwrap().success()
+    };
+    if !podman(&["image", "exists", IMAGE]) {
+        let root = dir.join("root");
+        std::fs::create_dir_all(root.join("bin")).unwrap();
+        std::fs::copy(busybox, root.join("bin/busybox")).unwrap();
+        for applet in ["sh", "cat", "ls", "sleep"] {
+            std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).unwrap();
+        }
+        let tar = dir.join("image.tar");
+        assert!(
+            Command::new("tar")
+                .arg("-C")
+                .arg(&root)
+                .arg("-cf")
+                .arg(&tar)
+                .arg(".")
+                .status()
+                .unwrap()
+                .success()
+        );
+        assert!(podman(&["import", "-q", "--change", "ENV PATH=/bin", tar.to_str().unwrap(), IMAGE]));
+    }
+    Some(env)
+}
+
+const IMAGE: &str = "localhost/prow-test-busybox:1";
+
+#[test]
+fn a_job_runs_in_its_image_with_its_utilities_beside_it() {
+    let script = "ls /; cat kept; echo out >$ARTIFACTS/a; cat typed 2>/dev/null; echo typed >typed; exit 7";
+    let fixture = fixture(script, "");
+    let Some(env) = podman(fixture.dir.path()) else { return };
+    let jobs = std::fs::read_to_string(fixture.path("jobs.yaml"))
+        .unwrap()
+        .replace("image: img", &format!("image: '{IMAGE}'"));
+    fixture.write("jobs.yaml", &jobs);
+    let (path, out, tmp) = (checkout(&fixture), fixture.path("out"), fixture.path("t"));
+    std::fs::create_dir(&tmp).unwrap();
+    let args = fixture.args(&[
+        "run",
+        "unit",
+        "--path",
+        &path,
+        "--out-dir",
+        &out,
+        "--runtime=podman",
+        "--base-ref=main",
+        "--shell-on-failure",
+    ]);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_prow"))
+        .args(args)
+        .envs(env)
+        .env("TMPDIR", &tmp)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"cat typed; exit 2\n").unwrap();
+    let ended = child.wait_with_output().unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+    assert_eq!(ended.status.code(), Some(7), "{stdout}\n{stderr}");
+    assert!(stderr.contains("containers of Podman Engine") && stderr.contains("started by us"), "{stderr}");
+    // Its root is the image's and not this machine's, and clonerefs was there with git.
+    assert!(
+        stdout.contains("tools\n") && !stdout.contains("usr\n") && stdout.ends_with("changed\n"),
+        "{stdout}"
+    );
+    assert!(stderr.contains("typed\n"), "the shell is in the container: {stderr}");
+    assert_eq!(result(&fixture, "artifacts/a"), "out\n");
+    assert!(result(&fixture, "build-log.txt").contains("changed\n"));
+    let finished: Value = serde_json::from_str(&result(&fixture, "finished.json")).unwrap();
+    assert_eq!(finished["result"], "FAILURE");
+    assert_eq!(processes_mentioning(&tmp), Vec::<String>::new(), "Podman's service has ended with us");
+    assert_eq!(std::fs::read_dir(&tmp).unwrap().count(), 0, "the scratch directory is gone");
 }
 
 #[test]

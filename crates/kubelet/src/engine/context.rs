@@ -1,6 +1,6 @@
 //! The engine that a pod runner uses, and which containers are its own.
 
-use super::http::{Client, EngineError};
+use super::http::{Client, EngineError, Listed};
 use super::service::Service;
 use crate::plan::EnginePlan;
 use std::collections::HashSet;
@@ -9,6 +9,9 @@ use std::collections::HashSet;
 pub const POD_UID: &str = "prow.k8s.io/pod-uid";
 /// Label: the data directory of the pod runner that a container belongs to.
 pub const POD_RUNNER: &str = "prow.k8s.io/pod-runner";
+
+/// Label: the container's name in its Pod; empty for the one that holds the network.
+pub const CONTAINER: &str = "io.kubernetes.container.name";
 
 /// A container engine that was found to work.
 pub struct Engine {
@@ -29,20 +32,25 @@ pub struct Engine {
 impl Engine {
     /// Removes what is left of a Pod.
     pub async fn remove_pod(&self, uid: &str) -> Result<(), EngineError> {
-        for container in self.client.list(&format!("{POD_UID}={uid}")).await? {
-            self.client.remove(&container.id).await?;
-        }
-        Ok(())
+        let left = self.client.list(&format!("{POD_UID}={uid}")).await?;
+        self.remove(left).await
     }
 
     /// Removes the containers of this data directory whose Pods nobody knows any more.
     pub async fn sweep(&self, known: &HashSet<String>) -> Result<(), EngineError> {
-        for container in self.client.list(&format!("{POD_RUNNER}={}", self.plan.runner)).await? {
-            let uid = container.labels.get(POD_UID);
-            if uid.is_none_or(|uid| !known.contains(uid)) {
-                tracing::info!(container = container.id, pod_uid = uid, "removing a container that no Pod has any more");
-                self.client.remove(&container.id).await?;
-            }
+        let mut left = self.client.list(&format!("{POD_RUNNER}={}", self.plan.runner)).await?;
+        left.retain(|c| c.labels.get(POD_UID).is_none_or(|uid| !known.contains(uid)));
+        for container in &left {
+            tracing::info!(container = container.id, "removing a container that no Pod has any more");
+        }
+        self.remove(left).await
+    }
+
+    /// The ones whose network others use go last: before those they cannot.
+    async fn remove(&self, mut containers: Vec<Listed>) -> Result<(), EngineError> {
+        containers.sort_by_key(|c| c.labels.get(CONTAINER).is_none_or(String::is_empty));
+        for container in containers {
+            self.client.remove(&container.id).await?;
         }
         Ok(())
     }

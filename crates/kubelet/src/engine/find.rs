@@ -223,7 +223,8 @@ fn own_limits(text: &str) -> Vec<(String, i64)> {
         let rest = text.lines().find_map(|l| l.strip_prefix(name))?;
         rest.split_whitespace().nth(1)?.parse().ok()
     };
-    let mut limits = vec![("nofile".to_owned(), hard("Max open files").unwrap_or(MAX_OPEN_FILES).min(MAX_OPEN_FILES))];
+    let mut limits =
+        vec![("nofile".to_owned(), hard("Max open files").unwrap_or(MAX_OPEN_FILES).min(MAX_OPEN_FILES))];
     limits.extend(hard("Max processes").map(|n| ("nproc".to_owned(), n.min(MAX_PROCESSES))));
     limits
 }
@@ -245,8 +246,16 @@ mod tests {
         let (docker, podman) = (socket("/var/run/docker.sock"), socket("/run/podman/podman.sock"));
         let own = vec![Candidate::OwnPodman(&[]), Candidate::OwnPodman(&ELSE)];
         let cases = [
-            (RuntimeChoice::Auto, at(None, true, true), [vec![docker.clone(), podman.clone()], own.clone()].concat()),
-            (RuntimeChoice::Auto, at(None, false, false), vec![docker, socket("/run/user/1/podman/podman.sock")]),
+            (
+                RuntimeChoice::Auto,
+                at(None, true, true),
+                [vec![docker.clone(), podman.clone()], own.clone()].concat(),
+            ),
+            (
+                RuntimeChoice::Auto,
+                at(None, false, false),
+                vec![docker, socket("/run/user/1/podman/podman.sock")],
+            ),
             (RuntimeChoice::Auto, at(Some("unix:///d"), true, true), vec![socket("/d")]),
             (RuntimeChoice::Docker, at(Some("unix:///d"), true, true), vec![socket("/d")]),
             (RuntimeChoice::Podman, at(Some("unix:///d"), true, true), [vec![podman], own].concat()),
@@ -265,6 +274,9 @@ mod tests {
                     Max processes             100                  200                  processes \n\
                     Max open files            1024                 4096                 files     \n";
         assert_eq!(own_limits(text), [("nofile".to_owned(), 4096), ("nproc".to_owned(), 200)]);
-        assert_eq!(own_limits("Max processes   unlimited unlimited processes"), [("nofile".to_owned(), MAX_OPEN_FILES)]);
+        assert_eq!(
+            own_limits("Max processes   unlimited unlimited processes"),
+            [("nofile".to_owned(), MAX_OPEN_FILES)]
+        );
     }
 }

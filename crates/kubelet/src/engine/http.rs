@@ -140,7 +140,8 @@ impl Client {
         });
         let response = sender.send_request(request).await.map_err(broken)?;
         let status = response.status();
-        if status.is_success() || matches!(status, StatusCode::SWITCHING_PROTOCOLS | StatusCode::NOT_MODIFIED) {
+        if status.is_success() || matches!(status, StatusCode::SWITCHING_PROTOCOLS | StatusCode::NOT_MODIFIED)
+        {
             return Ok(response);
         }
         let body = collect(what, response).await?;
@@ -150,12 +151,20 @@ impl Client {
         Err(EngineError::Refused { what: what.to_owned(), status: status.as_u16(), message })
     }
 
-    fn request(method: Method, path: &str, headers: &[(&str, &str)], body: Bytes) -> Result<Request<Full<Bytes>>> {
+    fn request(
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>> {
         let mut request = Request::builder().method(method).uri(path).header(HOST, "engine");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let bad = |e: hyper::http::Error| EngineError::Broken { what: format!("ask for {path}"), why: e.to_string() };
+        let bad = |e: hyper::http::Error| EngineError::Broken {
+            what: format!("ask for {path}"),
+            why: e.to_string(),
+        };
         request.body(Full::new(body)).map_err(bad)
     }
 
@@ -215,7 +224,8 @@ impl Client {
         // With its tag in the name: Podman 4 does not heed a tag beside it.
         let path = format!("/images/create?fromSrc=-&repo={}", escape(name));
         let headers = [(CONTENT_TYPE.as_str(), "application/x-tar")];
-        let response = self.send(&what, Self::request(Method::POST, &path, &headers, Bytes::from(tar))?).await?;
+        let response =
+            self.send(&what, Self::request(Method::POST, &path, &headers, Bytes::from(tar))?).await?;
         progress(&what, response).await
     }
 
@@ -252,7 +262,10 @@ impl Client {
         let body = self.call(what, Method::POST, &format!("/containers/{id}/wait"), None).await?;
         let ended: Value = parse(what, &body)?;
         let code = ended["StatusCode"].as_i64().and_then(|c| i32::try_from(c).ok());
-        code.ok_or_else(|| EngineError::Broken { what: what.to_owned(), why: "it has no StatusCode".to_owned() })
+        code.ok_or_else(|| EngineError::Broken {
+            what: what.to_owned(),
+            why: "it has no StatusCode".to_owned(),
+        })
     }
 
     /// How it stands.
@@ -356,7 +369,8 @@ mod tests {
 
     #[tokio::test]
     async fn frames_are_taken_apart() {
-        let frames = [&[1, 0, 0, 0, 0, 0, 0, 3][..], b"out", &[2, 0, 0, 0, 0, 0, 0, 2], b"er", &[1, 0, 0]].concat();
+        let frames =
+            [&[1, 0, 0, 0, 0, 0, 0, 3][..], b"out", &[2, 0, 0, 0, 0, 0, 0, 2], b"er", &[1, 0, 0]].concat();
         let mut seen = Vec::new();
         demultiplex(&frames[..], |err, bytes| {
             seen.push((err, bytes.to_vec()));

@@ -51,8 +51,14 @@ pub async fn resolve(
     for container in all_containers(spec).filter(|c| utility(c).is_none()) {
         let asked = container.image.as_deref().unwrap_or_default();
         let Some(whole) = reference::whole(asked) else {
-            let message = format!("Failed to apply default image tag {asked:?}: it is not the name of an image");
-            return Err(PrepareError::Problem(problem(container, "InvalidImageName", "InspectFailed", message)));
+            let message =
+                format!("Failed to apply default image tag {asked:?}: it is not the name of an image");
+            return Err(PrepareError::Problem(problem(
+                container,
+                "InvalidImageName",
+                "InspectFailed",
+                message,
+            )));
         };
         let image = match pulled.get(&whole) {
             Some(image) => image.clone(),
@@ -104,12 +110,18 @@ async fn one(
     let there = engine.client.image(whole).await.map_err(failed)?;
     if policy == Some("Never") && there.is_none() {
         let message = format!("Container image {asked:?} is not present with pull policy of Never");
-        return Err(PrepareError::Problem(problem(container, "ErrImageNeverPull", "ErrImageNeverPull", message)));
+        return Err(PrepareError::Problem(problem(
+            container,
+            "ErrImageNeverPull",
+            "ErrImageNeverPull",
+            message,
+        )));
     }
     if there.is_none() || reference::pull_always(policy, whole) {
         let done = pull(engine, spec, whole, objects).await;
         match done {
-            Ok(()) => remarks.push(Remark { reason: "Pulled", message: format!("Successfully pulled image {asked:?}") }),
+            Ok(()) => remarks
+                .push(Remark { reason: "Pulled", message: format!("Successfully pulled image {asked:?}") }),
             Err(EngineError::Unreachable { .. }) => done.map_err(failed)?,
             Err(e) => {
                 let message = format!("Failed to pull image {asked:?}: {e}");
@@ -168,7 +180,9 @@ async fn pull(engine: &Engine, spec: &PodSpec, whole: &str, objects: &Objects) -
 /// The image of the pod utilities, made if it is not there; its name says what is in it.
 pub async fn utilities(client: &Client) -> Result<String, EngineError> {
     let archive = root();
-    let hash = archive.iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3));
+    let hash = archive
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3));
     let name = format!("{UTILITIES}:{hash:016x}");
     if client.image(&name).await?.is_none() {
         client.import(&name, archive).await?;

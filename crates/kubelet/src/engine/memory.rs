@@ -25,13 +25,14 @@ impl OomCount {
 
 /// Where the count may be, by /proc/PID/cgroup.
 fn files(groups: &str) -> Vec<PathBuf> {
-    let below = |root: &str, group: &str, file: &str| {
-        Path::new(root).join(group.trim_start_matches('/')).join(file)
-    };
+    let below =
+        |root: &str, group: &str, file: &str| Path::new(root).join(group.trim_start_matches('/')).join(file);
     let mut files = Vec::new();
     for line in groups.lines() {
         let mut parts = line.splitn(3, ':');
-        let (Some(_), Some(controllers), Some(group)) = (parts.next(), parts.next(), parts.next()) else { continue };
+        let (Some(_), Some(controllers), Some(group)) = (parts.next(), parts.next(), parts.next()) else {
+            continue;
+        };
         if controllers.split(',').any(|c| c == "memory") {
             files.insert(0, below("/sys/fs/cgroup/memory", group, "memory.oom_control"));
         } else if controllers.is_empty() {
@@ -42,7 +43,9 @@ fn files(groups: &str) -> Vec<PathBuf> {
 }
 
 fn counted(text: &str) -> bool {
-    text.lines().filter_map(|l| l.strip_prefix("oom_kill ")).any(|n| n.trim().parse::<u64>().is_ok_and(|n| n > 0))
+    text.lines()
+        .filter_map(|l| l.strip_prefix("oom_kill "))
+        .any(|n| n.trim().parse::<u64>().is_ok_and(|n| n > 0))
 }
 
 #[cfg(test)]

@@ -102,7 +102,8 @@ pub fn credentials(config: &[u8], whole: &str) -> Vec<String> {
         let place = filed.trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('/');
         let (host, path) = place.split_once('/').unwrap_or((place, ""));
         // Docker's own registry is filed under `https://index.docker.io/v1/`.
-        let (host, path) = if DOCKER_FILED.contains(&host) { (DOCKER, path.trim_start_matches("v1")) } else { (host, path) };
+        let (host, path) =
+            if DOCKER_FILED.contains(&host) { (DOCKER, path.trim_start_matches("v1")) } else { (host, path) };
         let place = if path.is_empty() { host.to_owned() } else { format!("{host}/{path}") };
         let is_for = name.strip_prefix(&place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         if !is_for {
@@ -148,7 +149,11 @@ mod tests {
             assert_eq!(whole(image), want, "{image:?}");
         }
         assert_eq!(name_and_tag("h:1/a/b:t"), ("h:1/a/b", "t"));
-        assert!(pull_always(None, "a:latest") && !pull_always(None, "a:1") && !pull_always(Some("Never"), "a:latest"));
+        assert!(
+            pull_always(None, "a:latest")
+                && !pull_always(None, "a:1")
+                && !pull_always(Some("Never"), "a:latest")
+        );
     }
 
     #[test]

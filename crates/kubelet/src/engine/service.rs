@@ -81,7 +81,8 @@ impl Service {
             .spawn()
             .map_err(|e| Error::Other(format!("cannot start podman system service: {e}")))?;
         let pid = child.id().unwrap_or_default();
-        std::fs::write(self.pid_file(), pid.to_string()).map_err(|e| Error::io("write", &self.pid_file(), e))?;
+        std::fs::write(self.pid_file(), pid.to_string())
+            .map_err(|e| Error::io("write", &self.pid_file(), e))?;
         for _ in 0..TRIES {
             if client.version().await.is_ok() {
                 // Reaped when it ends.
@@ -93,7 +94,10 @@ impl Service {
                 return Ok(());
             }
             if let Ok(Some(status)) = child.try_wait() {
-                return Err(Error::Other(format!("podman system service ended with {status}: {}", tail(&path))));
+                return Err(Error::Other(format!(
+                    "podman system service ended with {status}: {}",
+                    tail(&path)
+                )));
             }
             tokio::time::sleep(PAUSE).await;
         }

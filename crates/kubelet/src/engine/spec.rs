@@ -1,7 +1,7 @@
 //! What the engine is told of a container: from a Pod's words to the engine's. Pure, but for a look at which system
 //! directories this machine has.
 
-use super::context::{POD_RUNNER, POD_UID};
+use super::context::{CONTAINER, POD_RUNNER, POD_UID};
 use super::images::Found;
 use crate::build::quantity;
 use crate::plan::{ContainerPlan, EngineContainer, EnginePlan, PodPlan};
@@ -68,7 +68,10 @@ pub fn container(
         let map = if limits { resources.limits.as_ref() } else { resources.requests.as_ref() };
         map?.get(name).map(|q| quantity::value(Some(q))).filter(|v| *v > 0.0)
     };
-    #[expect(clippy::cast_possible_truncation, reason = "a float beyond i64 becomes its end, which is no limit either")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a float beyond i64 becomes its end, which is no limit either"
+    )]
     let whole = |value: f64| value.ceil() as i64;
     EngineContainer {
         image: image.map(|i| i.id.clone()).unwrap_or_default(),
@@ -144,7 +147,9 @@ pub fn create(pod: &PodPlan, plan: &EnginePlan, container: &ContainerPlan, mut b
         host["SecurityOpt"] = json!(["label=disable", "no-new-privileges"]);
     }
     if plan.limits {
-        for (key, value) in [("Memory", own.memory), ("NanoCpus", own.nano_cpus), ("CpuShares", own.cpu_shares)] {
+        for (key, value) in
+            [("Memory", own.memory), ("NanoCpus", own.nano_cpus), ("CpuShares", own.cpu_shares)]
+        {
             if let Some(value) = value {
                 host[key] = json!(value);
             }
@@ -219,7 +224,7 @@ fn labels(pod: &PodPlan, plan: &EnginePlan, container: &str) -> Value {
         POD_RUNNER: plan.runner,
         "io.kubernetes.pod.namespace": pod.namespace,
         "io.kubernetes.pod.name": pod.name,
-        "io.kubernetes.container.name": container,
+        CONTAINER: container,
     })
 }
 

@@ -1,8 +1,8 @@
 //! The stages of a Pod's supervisor that are not processes but containers: each is a client of the engine that lives as
 //! long as its container, passes signals in and output out, and removes it.
 
-use super::memory::OomCount;
 use super::http::{Client, EngineError, demultiplex};
+use super::memory::OomCount;
 use super::spec::{self, Bind};
 use crate::error::Error;
 use crate::plan::{ContainerPlan, EnginePlan, PodPlan};
@@ -90,7 +90,10 @@ pub fn network(up: &mut Channel, dir: &str, parent: &str) -> Result<(), Error> {
         let mut signals = Signals::listen()?;
         let (_, pod, plan) = plans(dir)?;
         let client = Client::new(&plan.socket);
-        let id = client.create(&spec::network_name(&pod.uid), &spec::network(&pod, &plan)).await.map_err(engine)?;
+        let id = client
+            .create(&spec::network_name(&pod.uid), &spec::network(&pod, &plan))
+            .await
+            .map_err(engine)?;
         let started = client.start(&id).await.map_err(engine);
         if started.is_ok() {
             up.send(&Message::Ready).map_err(broken)?;
@@ -107,8 +110,9 @@ pub fn container(up: &mut Channel, dir: &str, parent: &str, name: &str) -> Resul
     block_on(async {
         let signals = Signals::listen()?;
         let (dir, pod, plan) = plans(dir)?;
-        let container =
-            pod.container(name).ok_or_else(|| Error::Other(format!("the Pod's plan has no container {name}")))?;
+        let container = pod
+            .container(name)
+            .ok_or_else(|| Error::Other(format!("the Pod's plan has no container {name}")))?;
         let client = Client::new(&plan.socket);
         let binds = binds(&dir, container)?;
         let spec = spec::create(&pod, &plan, container, binds);
@@ -127,7 +131,8 @@ async fn run(up: &mut Channel, client: &Client, id: &str, mut signals: Signals) 
     client.start(id).await.map_err(engine)?;
     up.send(&Message::Started).map_err(broken)?;
     let (mut out, mut err) = (own(io::stdout())?, own(io::stderr())?);
-    let copy = demultiplex(frames, |is_err, bytes| if is_err { err.write_all(bytes) } else { out.write_all(bytes) });
+    let copy =
+        demultiplex(frames, |is_err, bytes| if is_err { err.write_all(bytes) } else { out.write_all(bytes) });
     let mut copy = std::pin::pin!(copy);
     let mut wait = std::pin::pin!(ended(client, id));
     let pid = client.inspect(id).await.map_or(0, |i| i.state.pid);
@@ -152,10 +157,15 @@ async fn run(up: &mut Channel, client: &Client, id: &str, mut signals: Signals) 
         }
     };
     if !copied && timeout(DRAIN, copy).await.is_err() {
-        up.send(&Message::Notice("a container's output was not closed in time".to_owned())).map_err(broken)?;
+        up.send(&Message::Notice("a container's output was not closed in time".to_owned()))
+            .map_err(broken)?;
     }
     let state = client.inspect(id).await.map_err(engine)?.state;
-    Ok(if code != 0 && (state.oom_killed || short_of_memory) { Message::OutOfMemory(code) } else { Message::Exited(code) })
+    Ok(if code != 0 && (state.oom_killed || short_of_memory) {
+        Message::OutOfMemory(code)
+    } else {
+        Message::Exited(code)
+    })
 }
 
 /// Waits for its end, over an engine that goes away and comes back.
@@ -187,8 +197,9 @@ fn binds(dir: &PodDir, container: &ContainerPlan) -> Result<Vec<Bind>, Error> {
         let source = match &mount.sub_path {
             None => mount.source.clone(),
             Some(sub) => {
-                let file = inside(&mount.source, Path::new(sub))
-                    .map_err(|e| Error::Other(format!("cannot use subPath {sub:?} of {}: {e}", mount.path)))?;
+                let file = inside(&mount.source, Path::new(sub)).map_err(|e| {
+                    Error::Other(format!("cannot use subPath {sub:?} of {}: {e}", mount.path))
+                })?;
                 // As it is without links. Nobody can put one in its place meanwhile: the plan grants a subPath only
                 // where no other container can write then.
                 std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
@@ -214,7 +225,11 @@ fn binds(dir: &PodDir, container: &ContainerPlan) -> Result<Vec<Bind>, Error> {
 /// Opens what is below `root`, never leaving it, as a directory if it is not there yet.
 fn inside(root: &Path, sub: &Path) -> io::Result<OwnedFd> {
     let flags = |more| OFlag::O_PATH | OFlag::O_CLOEXEC | more;
-    let how = |more| OpenHow::new().flags(flags(more)).resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    let how = |more| {
+        OpenHow::new()
+            .flags(flags(more))
+            .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS)
+    };
     let mut at = nix::fcntl::open(root, flags(OFlag::empty()), Mode::empty())?;
     match openat2(&at, sub, how(OFlag::empty())) {
         Err(nix::Error::ENOENT) => {}

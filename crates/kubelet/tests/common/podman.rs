@@ -31,7 +31,8 @@ impl Podman {
         let missing: Vec<&str> = ["podman", "busybox"].into_iter().filter(|p| which(p).is_none()).collect();
         let root = nix::unistd::geteuid().is_root();
         if !missing.is_empty() || !root {
-            let why = if root { format!("not installed: {}", missing.join(", ")) } else { "not root".to_owned() };
+            let why =
+                if root { format!("not installed: {}", missing.join(", ")) } else { "not root".to_owned() };
             assert!(std::env::var("CI").as_deref() != Ok("true"), "container tests cannot run in CI: {why}");
             eprintln!("SKIPPED: containers are not tested here: {why}");
             return None;
@@ -53,7 +54,11 @@ impl Podman {
         let podman = Podman { child, dir, store };
         let began = Instant::now();
         while std::os::unix::net::UnixStream::connect(podman.socket()).is_err() {
-            assert!(began.elapsed() < SETTLE, "{}", fs::read_to_string(podman.dir.path().join("log")).unwrap());
+            assert!(
+                began.elapsed() < SETTLE,
+                "{}",
+                fs::read_to_string(podman.dir.path().join("log")).unwrap()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
         podman.image(BUSYBOX, None);
@@ -74,7 +79,10 @@ impl Podman {
         fs::create_dir_all(root.join("bin")).unwrap();
         fs::create_dir_all(root.join("tmp")).unwrap();
         fs::copy(which("busybox").unwrap(), root.join("bin/busybox")).unwrap();
-        for applet in "sh cat echo ls id sleep nc grep stat touch mkdir ln true env dd tail pwd kill wget hostname".split(' ') {
+        for applet in
+            "sh cat echo ls id sleep nc grep stat touch mkdir ln true env dd tail pwd kill wget hostname"
+                .split(' ')
+        {
             let _ = std::os::unix::fs::symlink("busybox", root.join("bin").join(applet));
         }
         let tar = self.dir.path().join("image.tar");
@@ -113,24 +121,6 @@ impl Podman {
     pub fn options(&self, options: &mut Options) {
         options.runtime = RuntimeChoice::Socket(self.socket());
         options.network = Network::Outbound;
-    }
-
-    /// Kills the service and gives the time it takes to be gone.
-    pub fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    /// Starts it again.
-    pub fn again(&mut self) {
-        let _ = fs::remove_file(self.socket());
-        self.child = command(&self.store)
-            .args(["system", "service", "--time=0"])
-            .arg(format!("unix://{}", self.socket().display()))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
     }
 }
 

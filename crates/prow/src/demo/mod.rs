@@ -7,7 +7,7 @@ mod telling;
 
 use crate::datadir::DataDir;
 use crate::ports::{self, Port};
-use crate::world::{self, Cluster, LogArgs, PodArgs, PodNetwork, RunnerArgs, World, WorldOptions};
+use crate::world::{self, Cluster, LogArgs, PodArgs, PodNetwork, RunnerArgs, Runtime, World, WorldOptions};
 use anyhow::Context;
 use clap::Args as ClapArgs;
 use prow_api::Secret;
@@ -164,7 +164,13 @@ async fn play(
         deck,
         cluster,
         pods: PodArgs {
-            runner: RunnerArgs { pod_network: PodNetwork::Isolated, allow_host_path: Vec::new() },
+            runner: RunnerArgs {
+                // The demo's job is a script that any machine can run; nothing is to be pulled for it.
+                runtime: Runtime::Process,
+                pod_network: Some(PodNetwork::Isolated),
+                allow_privileged: false,
+                allow_host_path: Vec::new(),
+            },
             max_pods: None,
         },
         clock: clock.clone(),

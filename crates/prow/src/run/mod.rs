@@ -52,7 +52,8 @@ Examples:
 Exit code: the job's own (of several containers the first that failed); 1 if it could not be cloned or set up; 125 if it \
 could not be run at all; 130 after Ctrl-C, which ends the job within its grace period; 2 for flags that make no sense.
 
-Container jobs see only what their Pod gives them. A job that downloads things needs --pod-network=host.",
+The Pod runs as containers of Docker or Podman where one of them works, else as sandboxed processes of this machine, \
+which use no image and have no network unless --pod-network=host gives them this machine's.",
     mut_arg("config_path", |arg| arg.required(false).required_unless_present_any(["from_file", "from_url"]))
 )]
 pub struct Args {
