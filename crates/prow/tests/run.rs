@@ -70,8 +70,8 @@ fn checkout(fixture: &Fixture) -> String {
 
 fn run(fixture: &Fixture, args: &[&str], stdin: &str) -> Ran {
     let out = fixture.path("out");
-    let args: Vec<&str> =
-        ["run"].into_iter().chain(args.iter().copied()).chain(["--out-dir", &out]).collect();
+    let own = ["--out-dir", &out, "--runtime=process"];
+    let args: Vec<&str> = ["run"].into_iter().chain(args.iter().copied()).chain(own).collect();
     fixture.prow(&args, stdin)
 }
 
