@@ -34,10 +34,12 @@ impl Snapshot {
     /// for one commit.
     pub fn with_own_jobs(mut self, repo: &str, own: &InRepoJobs) -> Snapshot {
         if !own.presubmits.is_empty() {
-            self.jobs.presubmits.entry(repo.to_owned()).or_default().extend_from_slice(&own.presubmits);
+            let list = self.jobs.presubmits.entry(repo.to_owned()).or_default();
+            *list = [&**list, &own.presubmits[..]].concat().into();
         }
         if !own.postsubmits.is_empty() {
-            self.jobs.postsubmits.entry(repo.to_owned()).or_default().extend_from_slice(&own.postsubmits);
+            let list = self.jobs.postsubmits.entry(repo.to_owned()).or_default();
+            *list = [&**list, &own.postsubmits[..]].concat().into();
         }
         self
     }
