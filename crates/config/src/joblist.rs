@@ -15,13 +15,6 @@ impl<T> JobList<T> {
     }
 }
 
-impl<T: Clone> JobList<T> {
-    /// Adds jobs to this list; other clones keep what they have.
-    pub(crate) fn extend_from_slice(&mut self, more: &[T]) {
-        Arc::make_mut(&mut self.0).extend_from_slice(more);
-    }
-}
-
 impl<T> Clone for JobList<T> {
     fn clone(&self) -> Self {
         JobList(self.0.clone())

@@ -41,7 +41,7 @@ fn job(rest: &str) -> String {
 }
 
 fn nine(last: &str) -> String {
-    vec![last; 9].join(",")
+    [last; 9].join(",")
 }
 
 /// What makes an input; only the one that is asked for is made.

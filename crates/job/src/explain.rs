@@ -129,7 +129,7 @@ mod tests {
         Presubmit {
             base: JobBase {
                 name: name.into(),
-                source: Source { file: "jobs/a.yaml".into(), line },
+                source: Source { file: "jobs/a.yaml".into(), line, column: 3 },
                 ..JobBase::default()
             },
             context: name.into(),

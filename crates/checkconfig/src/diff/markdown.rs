@@ -144,16 +144,13 @@ fn fields(changes: &[Change]) -> String {
 /// A fenced diff, cut where it gets long.
 fn diff(text: &str) -> String {
     let mut body = String::new();
-    let mut lines = text.lines();
-    let mut shown = 0;
-    for line in lines.by_ref() {
+    for (shown, line) in text.lines().enumerate() {
         let line = printable(line);
         if shown == DIFF_LINES || body.len() + line.len() > DIFF_BYTES {
             let _ = writeln!(body, "… {}", count(text.lines().count() - shown, "more line"));
             break;
         }
         let _ = writeln!(body, "{line}");
-        shown += 1;
     }
     let fence = "`".repeat(longest_run(&body).max(2) + 1);
     format!("{fence}diff\n{body}{fence}\n")

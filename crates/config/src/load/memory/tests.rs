@@ -211,7 +211,7 @@ impl Tree {
         // What is not there cannot be removed or moved: then nothing happens, which is a case, too.
         match edit {
             Edit::Write(file, text) => {
-                let _ = fs::remove_file(at(*file)).ok().filter(|()| self.written % 2 == 0);
+                let _ = fs::remove_file(at(*file)).ok().filter(|()| self.written.is_multiple_of(2));
                 self.write(FILES[*file], text);
             }
             Edit::Remove(file) => drop(fs::remove_file(at(*file))),
