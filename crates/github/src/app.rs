@@ -117,7 +117,7 @@ impl Client {
     /// A token for reading one repository. This client must speak as the App ([`AppKey::token_source`]).
     ///
     /// The token can read this repository and nothing else. An App that was not granted the right to read content
-    /// gets a token for what it was granted: a public repository can be cloned with that.
+    /// gets one for the repository's metadata: a public repository can be cloned with that.
     ///
     /// # Errors
     /// The App is not installed on the repository, or GitHub does not take its statement.
@@ -140,7 +140,7 @@ impl Client {
         let narrow = json!({"repositories": [repo], "permissions": {"contents": "read"}});
         let answer = match ask(narrow).await {
             Err(Error::Status { status, .. }) if status == http::StatusCode::UNPROCESSABLE_ENTITY => {
-                ask(json!({"repositories": [repo]})).await?
+                ask(json!({"repositories": [repo], "permissions": {"metadata": "read"}})).await?
             }
             answer => answer?,
         };

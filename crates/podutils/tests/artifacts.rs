@@ -124,7 +124,7 @@ fn an_option_brings_back_uploads_of_what_cannot_be_censored() {
     leak(&world);
     run(
         &world,
-        json!({"secret_directories": [world.path("secrets"), "/no/such/secrets"],
+        json!({"secret_directories": ["/no/such/secrets", world.path("secrets")],
             "upload_uncensored_on_failure": true}),
     );
     // What could be read is masked where it can be found.
@@ -199,6 +199,38 @@ fn archives_are_censored_inside_and_stay_archives() {
     assert_eq!(fs::read_to_string(unpacked.path().join("plain.txt")).unwrap(), "it is XXXXXXX");
     // One member that cannot be looked into does not cost the others.
     assert!(fs::read_to_string(unpacked.path().join("x.zip")).unwrap().starts_with("Withheld"));
+}
+
+#[test]
+fn without_a_place_for_temporary_files_large_members_go_beside_the_logs() {
+    let world = World::new();
+    world.write("secrets/token", "hunter2\n");
+    world.write("logs/process-log.txt", "log\n");
+    world.write("logs/marker-file.txt", "0");
+    world.write("logs/artifacts/large.txt", &"it is hunter2".repeat(100_000));
+    let artifacts = world.path("logs/artifacts");
+    let tar = |args: &[&str]| {
+        assert!(Command::new("tar").args(args).current_dir(&artifacts).status().unwrap().success())
+    };
+    tar(&["cf", "inner.tar", "large.txt"]);
+    tar(&["cf", "outer.tar", "inner.tar"]);
+    let mut options = json!({"gcs_options": world.upload_options(), "entries": [world.entry()],
+        "censoring_options": {"secret_directories": [world.path("secrets")]}});
+    options["gcs_options"]["items"] = json!([artifacts]);
+    // As in an empty image.
+    let status = world
+        .command("sidecar", &[("SIDECAR_OPTIONS", &options), ("JOB_SPEC", &world.spec(None))])
+        .env("TMPDIR", "/no/such/place")
+        .stderr(Stdio::null())
+        .status();
+    assert!(status.unwrap().success());
+    assert_eq!(arrived(&world), ["inner.tar", "large.txt", "outer.tar"]);
+    let outer = fs::read(world.path(&format!("{PERIODIC}/artifacts/outer.tar"))).unwrap();
+    assert!(outer.windows(13).any(|w| w == b"it is XXXXXXX") && !outer.windows(7).any(|w| w == b"hunter2"));
+    let mut left: Vec<_> =
+        fs::read_dir(world.path("logs")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["artifacts", "marker-file.txt", "process-log.txt"]);
 }
 
 #[test]

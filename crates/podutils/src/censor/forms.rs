@@ -30,6 +30,7 @@ pub(super) fn forms(raw: &[u8], trimmed: &[u8]) -> BTreeSet<Vec<u8>> {
         let encoded: Vec<_> = forms.iter().flat_map(|form| percent(form)).collect();
         forms.extend(encoded);
         forms.extend(std::str::from_utf8(trimmed).ok().into_iter().flat_map(json));
+        forms.extend([raw, trimmed].into_iter().flat_map(wrapped));
     }
     forms
 }
@@ -50,6 +51,14 @@ fn aligned(secret: &[u8], before: usize) -> Option<Vec<u8>> {
     let text = STANDARD_NO_PAD.encode(&shifted);
     let core = text.as_bytes().get((before * 8).div_ceil(6)..shifted.len() * 8 / 6)?;
     (core.len() >= ALIGNED).then(|| core.to_vec())
+}
+
+/// In base64 with the line breaks that programs make of their own accord: `base64` after 76 characters, `openssl` after
+/// 64.
+fn wrapped(secret: &[u8]) -> Vec<Vec<u8>> {
+    let text = STANDARD.encode(secret);
+    let widths = [64, 76].into_iter().filter(|width| text.len() > *width);
+    widths.map(|width| text.as_bytes().chunks(width).collect::<Vec<_>>().join(&b'\n')).collect()
 }
 
 fn percent(text: &[u8]) -> Vec<Vec<u8>> {
@@ -78,12 +87,23 @@ fn percent(text: &[u8]) -> Vec<Vec<u8>> {
     all
 }
 
-/// Within a JSON text, as most encoders write it and as Go's does, which escapes for HTML too.
+/// Within a JSON text, as most encoders write it; as Go's does, which escapes for HTML too; as Python's does, which writes
+/// ASCII only; as PHP's does, which escapes slashes too.
 fn json(text: &str) -> Vec<Vec<u8>> {
     let quoted = serde_json::Value::from(text).to_string();
     let inner = quoted[1..quoted.len() - 1].to_owned();
     let go = inner.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
-    vec![inner.into_bytes(), go.into_bytes()]
+    let mut ascii = String::with_capacity(inner.len());
+    for c in inner.chars() {
+        match c.is_ascii() {
+            true => ascii.push(c),
+            false => {
+                c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| ascii.push_str(&format!("\\u{unit:04x}")))
+            }
+        }
+    }
+    let php = ascii.replace('/', "\\/");
+    vec![inner.into_bytes(), go.into_bytes(), ascii.into_bytes(), php.into_bytes()]
 }
 
 #[cfg(test)]
@@ -112,11 +132,31 @@ mod tests {
             "p?%3E~s%20w/%C3%BC&%22x%22%3Cy%3E=".into(),
             "p?>~s w/ü&\\\"x\\\"<y>=".into(),
             "p?\\u003e~s w/ü\\u0026\\\"x\\\"\\u003cy\\u003e=".into(),
+            "p?>~s w/\\u00fc&\\\"x\\\"<y>=".into(),
+            "p?>~s w\\/\\u00fc&\\\"x\\\"<y>=".into(),
             STANDARD.encode(secret).replace('+', "%2B").replace('/', "%2F").replace('=', "%3D"),
         ] {
             assert!(found_in(secret, &format!("<<{text}>>")), "{text}");
         }
         assert!(!found_in(secret, "p%3F"));
+    }
+
+    #[test]
+    fn base64_in_lines_is_found() {
+        let secret = "0123456789abcdef".repeat(8);
+        for width in [64, 76] {
+            for text in [secret.clone(), format!("{secret}\n")] {
+                let encoded = STANDARD.encode(text);
+                let lines: Vec<_> = encoded.as_bytes().chunks(width).map(String::from_utf8_lossy).collect();
+                let whole = format!("key:\n{}\n", lines.join("\n"));
+                let raw = format!("{secret}\n");
+                let forms = forms(raw.as_bytes(), secret.as_bytes());
+                let censored = forms.iter().filter_map(|form| {
+                    whole.find(std::str::from_utf8(form).unwrap_or("?")).map(|at| at..at + form.len())
+                });
+                assert!(censored.into_iter().any(|found| found == (5..whole.len() - 1)), "{whole}");
+            }
+        }
     }
 
     #[test]

@@ -83,10 +83,15 @@ fn kind(head: &[u8]) -> Kind {
         (b"\xfd7zXZ\0", "xz-compressed"),
         (b"\x28\xb5\x2f\xfd", "zstd-compressed"),
         (b"\x04\x22\x4d\x18", "lz4-compressed"),
+        (b"\x02\x21\x4c\x18", "lz4-compressed"),
+        (b"LZIP\x01", "lzip-compressed"),
+        (b"\x89LZO\0\r\n\x1a\n", "lzop-compressed"),
         (b"\x1f\x9d", "compress-compressed"),
         (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
         (b"Rar!\x1a\x07", "a rar archive"),
     ];
+    // Both zstd and lz4 may begin with something that they skip.
+    let skipped = matches!(head, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]);
     // A text may begin with the letters of bzip2; not with the number behind its level.
     let bzip2 = head.starts_with(b"BZh")
         && [&b"1AY&SY"[..], b"\x17rE8P\x90"].contains(&head.get(4..10).unwrap_or_default());
@@ -95,6 +100,7 @@ fn kind(head: &[u8]) -> Kind {
         _ if head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") => Kind::Zip,
         _ if tar::is_header(head) => Kind::Tar,
         _ if bzip2 => Kind::Opaque("bzip2-compressed"),
+        _ if skipped => Kind::Opaque("zstd- or lz4-compressed"),
         _ => match opaque.iter().find(|(magic, _)| head.starts_with(magic)) {
             Some((_, name)) => Kind::Opaque(name),
             None => Kind::Plain,
@@ -245,6 +251,10 @@ mod tests {
             (b"\xfd7zXZ\0rest".to_vec(), "xz"),
             (b"BZh91AY&SYrest".to_vec(), "bzip2"),
             (b"\x28\xb5\x2f\xfdrest".to_vec(), "zstd"),
+            (b"\x50\x2a\x4d\x18\0\0\0\0\x28\xb5\x2f\xfdrest".to_vec(), "zstd"),
+            (b"\x02\x21\x4c\x18rest".to_vec(), "lz4"),
+            (b"LZIP\x01rest".to_vec(), "lzip"),
+            (b"\x89LZO\0\r\n\x1a\nrest".to_vec(), "lzop"),
             (gzip(b"\xfd7zXZ\0rest"), "xz"),
             (deep, "within more than 4"),
             (broken, "cannot be unpacked"),

@@ -4,6 +4,8 @@
 //! A Secret may be rotated while a job runs, and the job may print the old value or the new one: both stay secret.
 
 use super::Censor;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use prow_api::Secret;
 use prow_api::options::CensoringOptions;
 use serde_json::Value;
@@ -26,20 +28,20 @@ impl Secrets {
         Secrets { options: options.clone(), seen: Mutex::default() }
     }
 
-    /// Reads them again, and keeps those that are gone. What could be read before a failure counts, too.
+    /// Reads them again, and keeps those that are gone. What can be read in spite of a failure counts, too.
     pub(crate) fn read(&self) -> Result<(), String> {
         let mut secrets = Vec::new();
-        let walks = self.options.secret_directories.iter();
-        let done: Result<Vec<()>, String> = walks
-            .map(|directory| walk(Path::new(directory), &self.options.ini_filenames, &mut secrets))
-            .collect();
+        let mut done = Ok(());
+        for directory in &self.options.secret_directories {
+            done = done.and(walk(Path::new(directory), &self.options.ini_filenames, &mut secrets));
+        }
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         for secret in secrets {
             if !seen.contains(&secret) {
                 seen.push(secret);
             }
         }
-        done.map(drop)
+        done
     }
 
     /// A censor for one upload.
@@ -51,19 +53,22 @@ impl Secrets {
     }
 }
 
+/// Goes on after a failure, and gives the first one: what can be read is secret all the same.
 fn walk(path: &Path, ini_filenames: &[String], secrets: &mut Vec<Secret>) -> Result<(), String> {
     let failed = |e: std::io::Error| format!("cannot read the secrets in {}: {e}", path.display());
     // Follows links: in a Secret's volume every file is a link into the `..data` directory.
     let meta = fs::metadata(path).map_err(failed)?;
     if meta.is_dir() {
+        let mut done = Ok(());
         for entry in fs::read_dir(path).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            // `..data` and the dated directory behind it hold the same files once more.
-            if !entry.file_name().as_encoded_bytes().starts_with(b"..") {
-                walk(&entry.path(), ini_filenames, secrets)?;
-            }
+            done = done.and(match entry {
+                // `..data` and the dated directory behind it hold the same files once more.
+                Ok(entry) if entry.file_name().as_encoded_bytes().starts_with(b"..") => Ok(()),
+                Ok(entry) => walk(&entry.path(), ini_filenames, secrets),
+                Err(error) => Err(failed(error)),
+            });
         }
-        return Ok(());
+        return done;
     }
     if !meta.is_file() {
         return Ok(());
@@ -73,6 +78,7 @@ fn walk(path: &Path, ini_filenames: &[String], secrets: &mut Vec<Secret>) -> Res
     }
     let content = fs::read(path).map_err(failed)?;
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+    secrets.push(Secret::new(&content));
     match name {
         ".dockercfg" => registries(&json(path, &content)?, secrets),
         ".dockerconfigjson" => {
@@ -81,7 +87,6 @@ fn walk(path: &Path, ini_filenames: &[String], secrets: &mut Vec<Secret>) -> Res
         _ if ini_filenames.iter().any(|ini| ini == name) => ini(&content, secrets),
         _ => {}
     }
-    secrets.push(Secret::new(content));
     Ok(())
 }
 
@@ -96,6 +101,13 @@ fn registries(value: &Value, secrets: &mut Vec<Secret>) {
             if let Some(text) = entry.get(key).and_then(Value::as_str) {
                 secrets.push(Secret::new(text));
             }
+        }
+        // Many have the password in `auth` only, which is `user:password` in base64.
+        let auth = entry.get("auth").and_then(Value::as_str).and_then(|auth| STANDARD.decode(auth).ok());
+        if let Some(auth) = auth
+            && let Some(colon) = auth.iter().position(|b| *b == b':')
+        {
+            secrets.push(Secret::new(&auth[colon + 1..]));
         }
     }
 }
@@ -154,7 +166,7 @@ mod tests {
         symlink("..2026_11_22", dir.path().join("..data")).unwrap();
         for (name, content) in [
             ("token", "hunter2\n"),
-            (".dockerconfigjson", r#"{"auths":{"r.io":{"auth":"dTpw","password":"p4ss"}}}"#),
+            (".dockerconfigjson", r#"{"auths":{"r.io":{"auth":"dXNlcjpwOnc=","password":"p4ss"}}}"#),
             (".dockercfg", r#"{"r.io":{"auth":"QQ==","username":"u"}}"#),
             ("aws", "[default]\n# c\naws_secret = abc\nkey: 'def'\n"),
         ] {
@@ -164,7 +176,7 @@ mod tests {
         let directory = dir.path().to_str().unwrap().to_owned();
         let secrets = load(&[directory], &["aws".to_owned()]).unwrap();
         let values: Vec<&str> = secrets.iter().filter_map(Secret::expose_str).collect();
-        for expected in ["hunter2\n", "dTpw", "p4ss", "QQ==", "abc", "def"] {
+        for expected in ["hunter2\n", "dXNlcjpwOnc=", "p:w", "p4ss", "QQ==", "abc", "def"] {
             assert!(values.contains(&expected), "{expected}");
         }
         assert_eq!(values.iter().filter(|v| **v == "hunter2\n").count(), 1);
@@ -177,5 +189,19 @@ mod tests {
         fs::write(dir.path().join(".dockercfg"), "hunter2 {").unwrap();
         let error = load(&[dir.path().to_str().unwrap().to_owned()], &[]).unwrap_err();
         assert!(error.contains(".dockercfg") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn a_failure_does_not_keep_other_secrets_from_being_read() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, content) in [("a", "first"), (".dockercfg", "broken {"), ("z", "last")] {
+            fs::write(dir.path().join(name), content).unwrap();
+        }
+        let secrets = Secrets::new(&CensoringOptions {
+            secret_directories: vec!["/no/such/directory".into(), dir.path().to_str().unwrap().into()],
+            ..CensoringOptions::default()
+        });
+        assert!(secrets.read().unwrap_err().contains("/no/such/directory"));
+        assert_eq!(secrets.censor().unwrap().masked("first last broken {"), "XXXXX XXXX XXXXXXXX");
     }
 }

@@ -78,6 +78,10 @@ impl Tokens {
         let Some(server) = Url::parse(uri).ok().filter(|url| matches!(url.scheme(), "http" | "https")) else {
             return Ok(None);
         };
+        if !read_alike(uri, &server) {
+            tracing::warn!("{uri:?} gets no token: programs do not agree on the server that it names");
+            return Ok(None);
+        }
         match self {
             Tokens::None => Ok(None),
             Tokens::OAuth(credentials) => Ok(Some(credentials.clone())),
@@ -93,14 +97,28 @@ impl Tokens {
     }
 }
 
+/// False if git may take another server from an address than was taken here: `https://github.com\@evil.example/` leads
+/// a browser to one and curl to the other.
+fn read_alike(uri: &str, server: &Url) -> bool {
+    let Some((_, rest)) = uri.split_once("://") else { return false };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let named = authority.rsplit_once('@').map_or(authority, |(_, named)| named);
+    let port = |text: &str| text.is_empty() || text.starts_with(':');
+    let prefix = |host: &str| named.get(..host.len()).filter(|named| named.eq_ignore_ascii_case(host));
+    let host = server.host_str().and_then(prefix);
+    !uri.contains('\\') && host.is_some_and(|host| port(&named[host.len()..]))
+}
+
 impl App {
     /// Only the App's own GitHub gets its tokens: github.com, or the hosts of the API addresses.
     fn serves(&self, server: &Url) -> bool {
         let Some(host) = server.host_str() else { return false };
+        // Nor is a token sent in the clear, unless it comes in the clear.
         let of_api = |api: &Url| {
-            api.host_str().is_some_and(|api| api == host || api.strip_prefix("api.") == Some(host))
+            (server.scheme() == "https" || api.scheme() == "http")
+                && api.host_str().is_some_and(|api| api == host || api.strip_prefix("api.") == Some(host))
         };
-        host == "github.com" || self.endpoints.iter().any(of_api)
+        host == "github.com" && server.scheme() == "https" || self.endpoints.iter().any(of_api)
     }
 
     async fn credentials(&self, refs: &Refs, host: &Host) -> Result<Arc<Credentials>, String> {
@@ -165,6 +183,27 @@ impl Credentials {
         match self.token.expose_str() {
             Some(token) if !token.is_empty() => text.replace(token, "CENSORED"),
             _ => text.to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_the_one_that_git_goes_to() {
+        for (uri, alike) in [
+            ("https://github.com/o/r.git", true),
+            ("https://user@GitHub.com:443/o/r.git", true),
+            ("http://127.0.0.1:8080/o/r.git", true),
+            ("http://[::1]:8080/o/r.git", true),
+            ("https://github.com\\@evil.example/o/r.git", false),
+            ("https:github.com/o/r.git", false),
+            ("https:///github.com/o/r.git", false),
+            ("https://github%2ecom/o/r.git", false),
+        ] {
+            assert_eq!(read_alike(uri, &Url::parse(uri).unwrap()), alike, "{uri}");
         }
     }
 }

@@ -51,6 +51,7 @@ pub(crate) async fn main(env: &Env, host: &Host, journal: &Journal) -> Result<u8
     let job = resolve(env.required(SIDECAR_OPTIONS)?)?;
     let spec: JobSpec = env.required(JOB_SPEC)?;
     let uploader = Uploader::new(&job.gcs, &spec, host)?.with_censoring(&job.censoring);
+    scratch(&job);
     let interrupts =
         listen().map_err(|e| UtilityError::Options(format!("cannot listen for signals: {e}")))?;
     let secrets = Arc::new(Secrets::new(&job.censoring));
@@ -106,6 +107,17 @@ fn resolve(options: SidecarOptions) -> Result<Job, UtilityError> {
         ignore_interrupts: options.ignore_interrupts,
         censoring,
     })
+}
+
+/// In an empty image there is no place for temporary files, which large members of archives need. Beside the logs there
+/// is one, and these files have no name there.
+fn scratch(job: &Job) {
+    let logs = job.entries.first().and_then(|entry| Path::new(&entry.process_log).parent());
+    if let (Err(error), Some(logs)) = (tempfile::tempfile(), logs) {
+        tracing::debug!("temporary files go to {}: {error}", logs.display());
+        // Nobody else sets it.
+        let _ = tempfile::env::override_temp_dir(logs);
+    }
 }
 
 /// SIGINT and SIGTERM as messages.

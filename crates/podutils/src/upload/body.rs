@@ -5,7 +5,7 @@ use crate::censor::{Censor, Withheld, censored, peek};
 use bytes::{Bytes, BytesMut};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use prow_storage::media;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, ErrorKind, Read, Write};
@@ -93,13 +93,13 @@ impl Opened {
 /// A zip archive is found by its end: a program or script may stand before it, and what begins like neither is not
 /// looked into.
 fn refuse_hidden_zip(file: &File, length: u64) -> io::Result<()> {
-    let (mut begin, mut end) = ([0; 2], [0; 22]);
+    let (mut begin, mut end) = ([0; 4], [0; 22]);
     if let Some(at) = length.checked_sub(end.len() as u64)
         && file.read_exact_at(&mut end, at).is_ok()
         && end.starts_with(b"PK\x05\x06")
         && end.ends_with(&[0, 0])
         && file.read_exact_at(&mut begin, 0).is_ok()
-        && begin != *b"PK"
+        && ![*b"PK\x03\x04", *b"PK\x05\x06"].contains(&begin)
     {
         return Err(Withheld::error("it is a zip archive behind something else, which is not looked into"));
     }
@@ -154,23 +154,33 @@ pub(crate) fn open(source: &Source, naming: &Naming, name: &str) -> io::Result<B
 impl Body {
     /// The bytes, read by a thread that may block, two pieces ahead.
     pub(crate) fn stream(self) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-        let (sender, mut receiver) = mpsc::channel(2);
-        tokio::task::spawn_blocking(move || {
-            let mut out = Pieces { piece: BytesMut::new(), sender: sender.clone() };
-            let copied = match self.compress {
-                false => self.opened.copy_to(&mut out),
-                true => {
-                    let mut packed = GzEncoder::new(&mut out, Compression::fast());
-                    self.opened.copy_to(&mut packed).and_then(|()| packed.finish().map(drop))
-                }
-            };
-            if let Err(error) = copied.and_then(|()| out.flush()) {
-                // A receiver that is gone has its own reason, and reports it.
-                let _ = sender.blocking_send(Err(error));
+        handed_on(move |out| match self.compress {
+            false => self.opened.copy_to(out),
+            true => {
+                let mut packed = GzEncoder::new(out, Compression::fast());
+                self.opened.copy_to(&mut packed).and_then(|()| packed.finish().map(drop))
             }
-        });
-        futures::stream::poll_fn(move |context| receiver.poll_recv(context))
+        })
     }
+}
+
+/// What is written by some work that may block. If it breaks down, that is an error too: without one, what was written
+/// until then would pass for the whole.
+fn handed_on(
+    work: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    let (sender, mut receiver) = mpsc::channel(2);
+    let working = tokio::task::spawn_blocking(move || {
+        let mut out = Pieces { piece: BytesMut::new(), sender: sender.clone() };
+        if let Err(error) = work(&mut out).and_then(|()| out.flush()) {
+            // A receiver that is gone has its own reason, and reports it.
+            let _ = sender.blocking_send(Err(error));
+        }
+    });
+    // Not its own words, which may quote what was read.
+    let broken = futures::stream::once(working)
+        .filter_map(|done| async { done.err().map(|_| Err(io::Error::other("reading it broke down"))) });
+    futures::stream::poll_fn(move |context| receiver.poll_recv(context)).chain(broken)
 }
 
 /// Hands on what is written, in pieces of one size.
@@ -195,5 +205,39 @@ impl Write for Pieces {
         }
         let piece = std::mem::take(&mut self.piece).freeze();
         self.sender.blocking_send(Ok(piece)).map_err(|_| ErrorKind::BrokenPipe.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reader_that_breaks_down_does_not_pass_for_the_end() {
+        let broken: Vec<_> = handed_on(|out| {
+            out.write_all(&vec![b'x'; PIECE])?;
+            panic!("s3cr3t")
+        })
+        .collect()
+        .await;
+        assert_eq!(broken.len(), 2);
+        assert_eq!(broken[1].as_ref().unwrap_err().to_string(), "reading it broke down");
+        let whole: Vec<_> = handed_on(|out| out.write_all(&vec![b'x'; PIECE + 1])).collect().await;
+        assert_eq!(whole.iter().map(|piece| piece.as_ref().unwrap().len()).sum::<usize>(), PIECE + 1);
+    }
+
+    #[test]
+    fn a_zip_archive_behind_something_else_is_refused() {
+        let mut end = b"PK\x05\x06".to_vec();
+        end.extend([0; 18]);
+        for (begin, refused) in
+            [("#!/bin/sh\n", true), ("PKnothing", true), ("PK\x03\x04", false), ("", false)]
+        {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(begin.as_bytes()).unwrap();
+            file.write_all(&end).unwrap();
+            let length = (begin.len() + end.len()) as u64;
+            assert_eq!(refuse_hidden_zip(&file, length).is_err(), refused, "{begin}");
+        }
     }
 }

@@ -4,7 +4,10 @@ use super::{Beneath, Source, escape};
 use crate::censor::{Censor, matches};
 use futures::{Stream, StreamExt};
 use prow_api::options::CensoringOptions;
+use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -35,6 +38,35 @@ impl Censoring {
             return None;
         }
         self.censor.clone()
+    }
+}
+
+/// Names of objects, in which secrets are masked too, whether or not the content is censored.
+struct Names<'a> {
+    censor: Option<&'a Censor>,
+    /// How often a masked name came out.
+    seen: HashMap<String, usize>,
+}
+
+impl Names<'_> {
+    fn of(&mut self, path: &Path) -> String {
+        let mut bytes = path.as_os_str().as_bytes().to_vec();
+        if let Some(censor) = self.censor {
+            censor.mask(&mut bytes);
+        }
+        let name = escape(OsStr::from_bytes(&bytes));
+        if bytes == path.as_os_str().as_bytes() {
+            return name;
+        }
+        // Two that differed in their secrets only must not become one.
+        let count = self.seen.entry(name.clone()).or_default();
+        *count += 1;
+        if *count == 1 {
+            return name;
+        }
+        let file = name.rfind('/').map_or(0, |slash| slash + 1);
+        let ending = name[file..].rfind('.').map_or(name.len(), |dot| file + dot);
+        format!("{}-{count}{}", &name[..ending], &name[ending..])
     }
 }
 
@@ -77,6 +109,7 @@ fn find(item: &Path, censoring: &Censoring, found: &mut dyn FnMut((String, Sourc
 }
 
 fn walk(root: &Arc<Beneath>, name: &str, censoring: &Censoring, found: &mut dyn FnMut((String, Source))) {
+    let mut names = Names { censor: censoring.censor.as_deref(), seen: HashMap::new() };
     let mut pending = vec![PathBuf::new()];
     while let Some(directory) = pending.pop() {
         let entries = match read_sorted(&root.path().join(&directory)) {
@@ -108,7 +141,7 @@ fn walk(root: &Arc<Beneath>, name: &str, censoring: &Censoring, found: &mut dyn 
             };
             // Globs see the file that is read: a link must not lift the censoring of what it leads to.
             let censor = censoring.of(&path.to_string_lossy());
-            let object = format!("{name}/{}", escape(relative.as_os_str()));
+            let object = format!("{name}/{}", names.of(&relative));
             found((object, Source::File { root: root.clone(), path, censor }));
         }
     }
@@ -175,6 +208,23 @@ mod tests {
             all(&root.join("z.txt"), &Censoring::default()).into_iter().map(|(n, _)| n).collect();
         assert_eq!(single, ["z.txt"]);
         assert!(all(&dir.path().join("missing"), &Censoring::default()).is_empty());
+    }
+
+    #[test]
+    fn secrets_in_names_are_masked_and_no_two_files_become_one() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("of hunter2")).unwrap();
+        for name in ["hunter2.tar.gz", "secret2.tar.gz", "of hunter2/a#b", "plain"] {
+            fs::write(dir.path().join(name), "x").unwrap();
+        }
+        let secrets = [Secret::new("hunter2"), Secret::new("secret2")];
+        let options =
+            CensoringOptions { exclude_directories: vec!["**".into()], ..CensoringOptions::default() };
+        let censoring = Censoring::new(Arc::new(Censor::new(&secrets, 0).unwrap()), &options);
+        let found = all(dir.path(), &censoring);
+        let root = format!("{}/", dir.path().file_name().unwrap().to_str().unwrap());
+        let names: Vec<&str> = found.iter().map(|(name, _)| name.strip_prefix(&root).unwrap()).collect();
+        assert_eq!(names, ["XXXXXXX.tar.gz", "plain", "XXXXXXX.tar-2.gz", "of XXXXXXX/a%23b"]);
     }
 
     #[test]

@@ -123,7 +123,7 @@ async fn access_token(State(hub): State<Hub>, headers: HeaderMap, body: axum::Js
         return StatusCode::UNAUTHORIZED.into_response();
     }
     let mut seen = hub.seen.lock().unwrap();
-    let refused = seen.no_contents && body["permissions"] != Value::Null;
+    let refused = seen.no_contents && body["permissions"]["contents"] != Value::Null;
     seen.asked.push(body.0);
     match refused {
         true => (StatusCode::UNPROCESSABLE_ENTITY, r#"{"message":"not granted"}"#).into_response(),
@@ -241,7 +241,7 @@ async fn an_app_gets_a_token_for_each_repository_and_one_failure_leaves_the_othe
 }
 
 #[tokio::test]
-async fn an_app_without_the_right_to_read_content_gets_what_it_has() {
+async fn an_app_without_the_right_to_read_content_gets_no_more_than_the_metadata() {
     let hub = Hub::new(&["rocket"]).await;
     let (dir, mut options) = prepared(vec![hub.refs("rocket", &[]).await]);
     if !with_app(dir.path(), &hub, &mut options) {
@@ -249,7 +249,8 @@ async fn an_app_without_the_right_to_read_content_gets_what_it_has() {
     }
     hub.seen.lock().unwrap().no_contents = true;
     assert!(!cloned(&options, &patient().0).await["rocket"].failed);
-    assert_eq!(hub.seen.lock().unwrap().asked[1], json!({"repositories": ["rocket"]}));
+    let metadata = json!({"repositories": ["rocket"], "permissions": {"metadata": "read"}});
+    assert_eq!(hub.seen.lock().unwrap().asked[1], metadata);
 }
 
 #[tokio::test]
