@@ -271,11 +271,33 @@ pub(crate) fn read(root: Cursor<'_, '_>, pool: &Pool, findings: &mut Findings) -
 /// Top-level keys of `.prow.yaml` (§8). Periodics have no place there.
 pub(crate) const IN_REPO_KEYS: [&str; 4] = ["presets", "presubmits", "postsubmits", "prow_ignored"];
 
+/// Jobs and presets that a repository may define itself.
+pub(crate) const MAX_OWN: usize = 2_000;
+
 /// Reads a file of a repository's own jobs: lists without repository keys, kept here under an empty one.
-pub(crate) fn read_in_repo(root: Cursor<'_, '_>, pool: &Pool, findings: &mut Findings) -> JobFile {
+/// Nothing if there are more jobs and presets than are `left`, which is told and found out before they are read: a job
+/// of four bytes takes a thousand times that.
+pub(crate) fn read_in_repo(
+    root: Cursor<'_, '_>,
+    pool: &Pool,
+    left: &mut usize,
+    findings: &mut Findings,
+) -> Option<JobFile> {
     let mut out = JobFile::default();
     for entry in root.entries(findings) {
         let known = IN_REPO_KEYS.iter().copied().find(|k| k.eq_ignore_ascii_case(&entry.key));
+        if known.is_some_and(|key| key != "prow_ignored") {
+            // What is no list is told where it is read.
+            let items = entry.value.items(&mut Findings::new(findings.file.clone())).len();
+            let Some(rest) = left.checked_sub(items) else {
+                let message = format!(
+                    "with these {items}, the repository has more than {MAX_OWN} jobs and presets of its own, which is more than is read"
+                );
+                findings.note(entry.key_at, Diagnostic::error(message));
+                return None;
+            };
+            *left = rest;
+        }
         match known {
             Some("presubmits") => {
                 let list = jobs(entry.value, JobKind::Presubmit, pool, findings);
@@ -292,7 +314,7 @@ pub(crate) fn read_in_repo(root: Cursor<'_, '_>, pool: &Pool, findings: &mut Fin
             None => entry.note_unknown(IN_REPO_KEYS, findings),
         }
     }
-    out
+    Some(out)
 }
 
 fn by_repo(

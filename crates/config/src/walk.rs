@@ -7,7 +7,7 @@ mod ignore;
 
 use crate::diagnostic::Diagnostic;
 use crate::load::Sig;
-pub(crate) use ignore::IgnoreStack;
+pub(crate) use ignore::{IgnoreStack, Rules};
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -195,7 +195,17 @@ impl Repositories for Mirrors {
     }
 
     async fn read(&self, state: &RepoState, ids: &[String]) -> Result<Vec<Vec<u8>>, RepoError> {
-        let read = async { Ok(self.with_commits(state).await?.blobs(ids).await?) };
+        let read = async {
+            let git = self.with_commits(state).await?;
+            match git.blobs(ids).await {
+                // What merging wrote is below no ref, and tidying takes it away; merging again writes it again.
+                Err(GitError::BadOutput { .. }) => {
+                    lay_on(&git, state).await?;
+                    Ok(git.blobs(ids).await?)
+                }
+                contents => Ok(contents?),
+            }
+        };
         read.await.map_err(|failure| told(state, failure))
     }
 }

@@ -98,6 +98,24 @@ async fn heads_are_merged_on_the_base_and_only_what_is_missing_is_fetched() {
 }
 
 #[tokio::test]
+async fn what_a_merge_wrote_and_tidying_took_is_written_again() {
+    let origin = Origin::new().await;
+    let base = origin.commit(&[(FILE, ".prow.yaml", "1\n2\n3\n4\n5\n")], &[]).await;
+    let head = origin.commit(&[(FILE, ".prow.yaml", "1\n2\n3\n4\nfive\n")], &[&base]).await;
+    let ahead = origin.commit(&[(FILE, ".prow.yaml", "one\n2\n3\n4\n5\n")], &[&base]).await;
+    for (name, id) in [("main", &ahead), ("pull", &head)] {
+        origin.publish(name, id).await;
+    }
+    let (mirrors, merged) = (origin.mirrors(), state(&ahead, &[&head]));
+    let entries = listed(&mirrors, &merged).await;
+    let Some(EntryKind::File { id, .. }) = entries.get(".prow.yaml") else { panic!("{entries:?}") };
+    let loose = origin.dir.path().join("mirrors/o/r.git/objects").join(&id[..2]).join(&id[2..]);
+    std::fs::remove_file(loose).unwrap();
+    let contents = mirrors.read(&merged, std::slice::from_ref(id)).await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&contents[0]), "one\n2\n3\n4\nfive\n");
+}
+
+#[tokio::test]
 async fn a_batch_is_merged_in_its_order_and_conflicts_are_told() {
     let origin = Origin::new().await;
     let files = |a: &'static str, b: &'static str| [(FILE, ".prow/a.yaml", a), (FILE, ".prow/b.yaml", b)];

@@ -25,6 +25,12 @@ impl<K: Hash + Eq + Clone, V: Clone> Bounded<K, V> {
         Bounded { entries: HashMap::new(), uses: 0, weight: 0, limit }
     }
 
+    /// What everything in it weighs.
+    #[cfg(test)]
+    pub(super) fn weight(&self) -> u64 {
+        self.weight
+    }
+
     pub(super) fn get(&mut self, key: &K) -> Option<V> {
         self.uses += 1;
         let held = self.entries.get_mut(key)?;

@@ -3,7 +3,8 @@
 
 use super::repositories::{EntryKind, RepoEntry};
 use crate::diagnostic::Diagnostic;
-use crate::walk::IgnoreStack;
+use crate::walk::{IgnoreStack, Rules};
+use std::collections::HashMap;
 use std::path::Path;
 
 /// The directory of job files; if it is there, it alone counts.
@@ -19,6 +20,10 @@ const MAX_FILES: usize = 2_000;
 const MAX_FILE: u64 = 4 << 20;
 /// Bytes of all files together.
 const MAX_TOTAL: u64 = 16 << 20;
+/// Bytes of all ignore files together: each line becomes a pattern.
+const MAX_IGNORES: u64 = 16 << 10;
+/// Bytes of ignore files times directories and files that they are asked about.
+const MAX_IGNORING: u64 = 32 << 20;
 
 /// A file to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,12 +100,14 @@ impl Listing {
             out.files.clear();
             return out;
         }
+        let mut ignored = 0;
         if at(DIRECTORY).is_some() {
             let ignore =
                 |e: &&RepoEntry| e.path == IGNORE || (below(&e.path) && e.path.ends_with("/.prowignore"));
             for entry in entries.iter().filter(ignore) {
                 match &entry.kind {
                     EntryKind::File { id, size } if *size <= MAX_FILE && out.ignores.len() < MAX_FILES => {
+                        ignored += size;
                         out.ignores.push(Chosen { path: entry.path.clone(), id: id.clone() });
                     }
                     EntryKind::Directory | EntryKind::DirectoryLink => {}
@@ -110,6 +117,16 @@ impl Listing {
                     EntryKind::Unreadable(why) => out.unreadable.push((entry.path.clone(), why)),
                 }
             }
+        }
+        let steps: usize = out.files.iter().map(|c| c.path.split('/').count()).sum();
+        if !out.ignores.is_empty() && (ignored > MAX_IGNORES || ignored * steps as u64 > MAX_IGNORING) {
+            out.wrong = Some(format!(
+                "its {IGNORE} files hold {ignored} bytes for {} files; at most {MAX_IGNORES} are read, fewer for very many files",
+                out.files.len()
+            ));
+            out.files.clear();
+            out.ignores.clear();
+            return out;
         }
         // Depth first, entries of a directory in byte order: `a/x` before `a.yaml` would be the order of whole
         // paths, while the walk compares name by name.
@@ -135,22 +152,24 @@ impl Listing {
 
     /// The files that count, given the texts of [`Listing::ignores`] in their order.
     pub fn kept(&self, ignores: &[String]) -> Vec<&Chosen> {
-        let rules = |directory: &str| {
-            let file = if directory.is_empty() { IGNORE.to_owned() } else { format!("{directory}/{IGNORE}") };
-            self.ignores.iter().position(|c| c.path == file).and_then(|i| ignores.get(i))
-        };
+        let directory_of = |file: &'_ str| file.rsplit_once('/').map_or(String::new(), |(d, _)| d.to_owned());
+        let files = self.ignores.iter().map(|c| directory_of(&c.path));
+        let rules: HashMap<String, Rules> = files.zip(ignores.iter().map(|text| Rules::of(text))).collect();
+        if rules.is_empty() {
+            return self.files.iter().collect();
+        }
         let kept = |chosen: &&Chosen| {
             let mut stack = IgnoreStack::default();
             let mut directory = String::new();
-            stack.enter_with(Path::new(""), rules("").map_or("", String::as_str));
+            stack.enter_with(Path::new(""), rules.get("").cloned().unwrap_or_default());
             for part in chosen.path.split('/') {
                 let path = if directory.is_empty() { part.to_owned() } else { format!("{directory}/{part}") };
                 let is_directory = path != chosen.path;
                 if stack.ignores(Path::new(&path), is_directory) {
                     return false;
                 }
-                if is_directory && let Some(text) = rules(&path) {
-                    stack.enter_with(Path::new(&path), text);
+                if is_directory && let Some(own) = rules.get(&path) {
+                    stack.enter_with(Path::new(&path), own.clone());
                 }
                 directory = path;
             }

@@ -74,7 +74,8 @@ pub struct InRepo {
 
 struct Caches {
     listings: Bounded<RepoState, Arc<Listing>>,
-    parsed: Bounded<String, Arc<Parsed>>,
+    /// With what they weigh.
+    parsed: Bounded<String, (Arc<Parsed>, u64)>,
     /// By repository and fingerprint.
     finished: Bounded<(OrgRepo, String), Finished>,
 }
@@ -158,9 +159,8 @@ impl InRepo {
         listing: &Listing,
         fingerprint: &String,
     ) -> Result<(Arc<Parsed>, u64), InRepoError> {
-        let floor = 1024 + 2 * fingerprint.len() as u64;
         if let Some(known) = self.caches().parsed.get(fingerprint) {
-            return Ok((known, floor));
+            return Ok(known);
         }
         let mut findings = listing.findings();
         let ids: Vec<String> = listing.ignores.iter().map(|c| c.id.clone()).collect();
@@ -171,10 +171,11 @@ impl InRepo {
         let kept = listing.kept(&ignores);
         let ids: Vec<String> = kept.iter().map(|c| c.id.clone()).collect();
         let contents = if ids.is_empty() { Vec::new() } else { self.repositories.read(state, &ids).await? };
+        let floor = 1024 + 2 * fingerprint.len() as u64;
         let weight = floor + contents.iter().map(|c| c.len() as u64).sum::<u64>();
         let files: Vec<(&Chosen, Vec<u8>)> = kept.into_iter().zip(contents).collect();
         let parsed = Arc::new(Parsed::new(&files, std::mem::take(&mut findings)));
-        self.caches().parsed.put(fingerprint.clone(), parsed.clone(), weight);
+        self.caches().parsed.put(fingerprint.clone(), (parsed.clone(), weight), weight);
         Ok((parsed, weight))
     }
 }

@@ -12,6 +12,13 @@ use crate::presets::Layer;
 use crate::snapshot::Snapshot;
 use crate::validate;
 
+/// Containers of all jobs of a repository together, and branches that they name.
+const MAX_PARTS: usize = 20_000;
+/// Variables, volumes, mounts and tolerations of its presets together: each goes into many containers.
+const MAX_LAID_IN: usize = 500;
+/// Findings after which no more files are read: nobody reads more.
+const MAX_FINDINGS: usize = 5_000;
+
 /// The jobs of files as they are written, whatever the configuration.
 #[derive(Debug, Default)]
 pub struct Parsed {
@@ -25,20 +32,46 @@ impl Parsed {
     pub fn new(files: &[(&Chosen, Vec<u8>)], mut found: Vec<Diagnostic>) -> Parsed {
         let pool = Pool::default();
         let mut out = Parsed::default();
+        let mut left = jobfile::MAX_OWN;
         for (chosen, content) in files {
             let mut findings = Findings::new(chosen.path.as_str().into());
             match goyaml::decode_text(content.clone()) {
                 Ok(text) => {
                     let document = Document::parse(&text, &mut findings);
                     let root = document.as_ref().and_then(Document::root);
-                    out.files.extend(root.map(|root| jobfile::read_in_repo(root, &pool, &mut findings)));
+                    let read = root.map(|root| jobfile::read_in_repo(root, &pool, &mut left, &mut findings));
+                    out.files.extend(read.flatten());
                 }
                 Err(why) => findings.list.push(Diagnostic::error(why).in_file(&findings.file)),
             }
             found.append(&mut findings.list);
+            if out.is_too_much() {
+                let message = format!(
+                    "with it the repository's own jobs have more than {MAX_PARTS} containers and branches, or its presets more than {MAX_LAID_IN} entries, which is more than is read"
+                );
+                found.push(Diagnostic::error(message).in_file(&findings.file));
+                out.files.clear();
+                break;
+            }
+            if found.len() > MAX_FINDINGS {
+                break;
+            }
         }
         (out.errors, out.warnings) = found.into_iter().partition(|d| d.severity == Severity::Error);
         out
+    }
+
+    /// Whether laying its presets into its jobs, and comparing its jobs with each other, would take too long.
+    fn is_too_much(&self) -> bool {
+        let presets = self.files.iter().flat_map(|file| &file.presets).map(|(preset, _)| {
+            preset.env.len() + preset.volumes.len() + preset.volume_mounts.len() + preset.tolerations.len()
+        });
+        let lists = self.files.iter().flat_map(|file| file.presubmits.iter().chain(&file.postsubmits));
+        let parts = lists.flat_map(|(_, list)| list).map(|job| {
+            let containers = job.spec.as_ref().map_or(0, |spec| spec.containers.len());
+            containers + job.raw.branches.len() + job.raw.skip_branches.len()
+        });
+        presets.sum::<usize>() > MAX_LAID_IN || parts.sum::<usize>() > MAX_PARTS
     }
 }
 

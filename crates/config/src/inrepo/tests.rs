@@ -305,6 +305,47 @@ fn oversized_and_unreadable_entries_are_refused_before_anything_is_read() {
     assert_eq!(of(vec![directory, sub]), "", "a directory may be called anything");
 }
 
+#[test]
+fn what_is_small_to_write_and_large_to_read_is_refused() {
+    let plain = config(json!({}));
+    let says = |text: &str, wanted: &str| {
+        let error = refused(&[(".prow.yaml", text)], &plain);
+        assert!(
+            error.contains(wanted) && error.len() < 2_000,
+            "{wanted}: {}",
+            &error[..error.len().min(2_000)]
+        );
+    };
+    says(&format!("presubmits:\n{}", "- {}\n".repeat(500_000)), "with these 500000");
+    says(&format!("presets:\n{}", "- {}\n".repeat(2_001)), "2000 jobs and presets");
+    let env: String = (0..501).map(|i| format!("{{name: a{i}}},")).collect();
+    says(&format!("presets: [{{env: [{env}]}}]\n{}", presubmit("a")), "presets more than 500");
+    let branches = "a,".repeat(20_001);
+    let text = presubmit("a").replace("  always_run", &format!("  branches: [{branches}]\n  always_run"));
+    says(&text, "containers and branches");
+    let half = format!("presubmits:\n{}", "- {}\n".repeat(1_001));
+    let error = refused(&[(".prow/a.yaml", &half), (".prow/b.yaml", &half)], &plain);
+    assert!(
+        error.contains(".prow/b.yaml:1:1: presubmits: with these 1001"),
+        "{}",
+        &error[error.len() - 500..]
+    );
+    let rules = "*.md\n".repeat(4_000);
+    let error = refused(&[(".prow/a.yaml", &presubmit("a")), (".prowignore", &rules)], &plain);
+    assert!(error.contains("its .prowignore files hold 20000 bytes"), "{error}");
+}
+
+#[test]
+fn what_is_defaulted_again_weighs_what_it_weighed() {
+    let text = format!("{}# {}\n", presubmit("unit"), "x".repeat(3_000_000));
+    let in_repo = InRepo::new(Arc::new(tree(&[(".prow.yaml", &text)])));
+    let kept = |in_repo: &InRepo| in_repo.caches().finished.weight();
+    for _ in 0..2 {
+        block_on(in_repo.jobs(&config(json!({})), &repo(), "b", &["h"])).unwrap();
+        assert!(kept(&in_repo) > 3_000_000, "{}", kept(&in_repo));
+    }
+}
+
 proptest! {
     /// Whatever a pull request brings, there is an answer, and never jobs from a file that does not parse.
     #[test]

@@ -1,5 +1,6 @@
 //! Parts of plugins.yaml that live in files of their own (prow-config §7.5).
 
+use super::supplemental::{Unknown, says_nothing};
 use super::{Found, LoadOptions, with_document};
 use crate::diagnostic::Diagnostic;
 use crate::goyaml::Findings;
@@ -33,15 +34,23 @@ pub(super) fn merge(config: &mut PluginConfig, options: &LoadOptions, found: &mu
         for file in files {
             let mut findings = Findings::new(file.to_string_lossy().into());
             let part = with_document(&file, false, &mut findings, |root, findings| {
+                let unknown = Unknown::of(root, |root, seen| {
+                    plugins::read(root, seen);
+                });
                 for entry in root.entries(findings) {
-                    if !ALLOWED.contains(&entry.key.as_ref()) && !entry.value.holds_anchor() {
+                    let allowed = ALLOWED.iter().any(|k| k.eq_ignore_ascii_case(&entry.key));
+                    let free = entry.value.holds_anchor() || unknown.has(&entry) || says_nothing(entry.value);
+                    if !allowed && !free {
                         let message = format!("supplemental files may set only {}", ALLOWED.join(", "));
                         findings.note(entry.key_at, Diagnostic::error(message));
                     }
                 }
                 if let Some(label) = root.get("label") {
-                    for entry in label.value.entries(findings).iter().filter(|e| e.key != "restricted_labels")
-                    {
+                    for entry in label.value.entries(findings) {
+                        let allowed = entry.key.eq_ignore_ascii_case("restricted_labels");
+                        if allowed || unknown.has(&entry) || says_nothing(entry.value) {
+                            continue;
+                        }
                         let message = "supplemental files may set only restricted_labels of label";
                         findings.note(entry.key_at, Diagnostic::error(message));
                     }

@@ -1,15 +1,17 @@
 //! Parts of config.yaml that live in files of their own (prow-config §6.4).
 
 use super::{Found, LoadOptions, with_document};
-use crate::diagnostic::Diagnostic;
-use crate::goyaml::Findings;
+use crate::diagnostic::{Diagnostic, Kind};
+use crate::goyaml::{Cursor, Entry, Findings};
 use crate::prowconfig::{
     BranchProtectionConfig, OrgMergeMethod, Policy, ProtectedRepo, ProwConfig, SlackReporter, TideQuery,
 };
 use crate::walk;
 use serde::Deserialize;
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use serde_json::Value;
+use std::collections::btree_map;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 /// All that a supplemental file may set.
 #[derive(Default, Deserialize)]
@@ -32,6 +34,42 @@ const ALLOWED: [&str; 3] = ["branch-protection", "slack_reporter_configs", "tide
 /// Job keys in a supplemental file are passed over, as upstream does.
 const PASSED_OVER: [&str; 6] = crate::jobfile::JOB_KEYS;
 
+/// What of `tide` a supplemental file may set.
+const TIDE: [&str; 2] = ["queries", "merge_method"];
+
+/// Keys of a document that the whole configuration does not have either: nobody reads them, so they set nothing.
+pub(super) struct Unknown(HashSet<(u32, u32)>);
+
+impl Unknown {
+    /// Those of `root`, as the reader of the whole configuration reports them.
+    pub(super) fn of<'t, 'a>(
+        root: Cursor<'t, 'a>,
+        read: impl FnOnce(Cursor<'t, 'a>, &mut Findings),
+    ) -> Unknown {
+        let mut seen = Findings::new(Arc::default());
+        read(root, &mut seen);
+        let unknown = seen.list.iter().filter(|d| d.kind == Kind::UnknownKey);
+        Unknown(unknown.map(|d| (d.line, d.column)).collect())
+    }
+
+    pub(super) fn has(&self, entry: &Entry<'_, '_>) -> bool {
+        self.0.contains(&(entry.key_at.line(), entry.key_at.column()))
+    }
+}
+
+/// Whether a value is zero as Go has it: then it sets nothing either.
+pub(super) fn says_nothing(value: Cursor<'_, '_>) -> bool {
+    let (value, _): (Value, bool) = value.decode(false, &mut Findings::new(Arc::default()));
+    match value {
+        Value::Null => true,
+        Value::Bool(value) => !value,
+        Value::Number(value) => value.as_f64() == Some(0.0),
+        Value::String(value) => value.is_empty(),
+        Value::Array(value) => value.is_empty(),
+        Value::Object(value) => value.is_empty(),
+    }
+}
+
 /// Reads the supplemental files and lays them into config.yaml; what is set twice is an error.
 pub(super) fn merge(prow: &mut ProwConfig, options: &LoadOptions, found: &mut Found) {
     for directory in &options.supplemental_prow_config_dirs {
@@ -49,10 +87,17 @@ pub(super) fn merge(prow: &mut ProwConfig, options: &LoadOptions, found: &mut Fo
         for file in files {
             let mut findings = Findings::new(file.to_string_lossy().into());
             let part = with_document(&file, true, &mut findings, |root, findings| {
+                let unknown = Unknown::of(root, |root, seen| {
+                    root.decode::<ProwConfig>(true, seen);
+                });
                 for entry in root.entries(findings) {
                     let known = |list: &[&str]| list.iter().any(|k| k.eq_ignore_ascii_case(&entry.key));
+                    let free = known(&PASSED_OVER) || entry.value.holds_anchor();
+                    if !free && unknown.has(&entry) {
+                        continue;
+                    }
                     findings.pass_over(entry.key_at);
-                    if !known(&ALLOWED) && !known(&PASSED_OVER) && !entry.value.holds_anchor() {
+                    if !free && !known(&ALLOWED) && !says_nothing(entry.value) {
                         let message = format!(
                             "supplemental files may set only {} and tide.queries, tide.merge_method",
                             ALLOWED[..2].join(", ")
@@ -62,8 +107,11 @@ pub(super) fn merge(prow: &mut ProwConfig, options: &LoadOptions, found: &mut Fo
                 }
                 if let Some(tide) = root.get("tide") {
                     for entry in tide.value.entries(findings) {
-                        if entry.key != "queries" && entry.key != "merge_method" {
-                            findings.pass_over(entry.key_at);
+                        if unknown.has(&entry) || TIDE.iter().any(|k| k.eq_ignore_ascii_case(&entry.key)) {
+                            continue;
+                        }
+                        findings.pass_over(entry.key_at);
+                        if !says_nothing(entry.value) {
                             findings.note(
                                 entry.key_at,
                                 Diagnostic::error(
@@ -89,8 +137,8 @@ fn twice(key: String) -> Diagnostic {
 
 fn put<T>(map: &mut BTreeMap<String, T>, key: String, value: T, at: &str, errors: &mut Vec<Diagnostic>) {
     match map.entry(key) {
-        Entry::Occupied(there) => errors.push(twice(format!("{at}[{:?}]", there.key()))),
-        Entry::Vacant(free) => {
+        btree_map::Entry::Occupied(there) => errors.push(twice(format!("{at}[{:?}]", there.key()))),
+        btree_map::Entry::Vacant(free) => {
             free.insert(value);
         }
     }

@@ -3,11 +3,23 @@
 use regex::Regex;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The rules in force on the way from the root to a directory.
 #[derive(Default)]
 pub(crate) struct IgnoreStack {
-    levels: Vec<(PathBuf, Vec<Rule>)>,
+    levels: Vec<(PathBuf, Rules)>,
+}
+
+/// The rules of one file, compiled. Clones share them.
+#[derive(Clone, Default)]
+pub(crate) struct Rules(Arc<[Rule]>);
+
+impl Rules {
+    /// Of a file's text.
+    pub(crate) fn of(text: &str) -> Rules {
+        Rules(text.lines().filter_map(rule).collect())
+    }
 }
 
 struct Rule {
@@ -23,12 +35,12 @@ impl IgnoreStack {
             tracing::warn!(directory = %directory.display(), %error, "cannot read .prowignore; the directory is read without it");
             String::new()
         });
-        self.enter_with(directory, &text);
+        self.enter_with(directory, Rules::of(&text));
     }
 
     /// Takes up a directory whose rules were read already.
-    pub(crate) fn enter_with(&mut self, directory: &Path, text: &str) {
-        self.levels.push((directory.to_owned(), text.lines().filter_map(rule).collect()));
+    pub(crate) fn enter_with(&mut self, directory: &Path, rules: Rules) {
+        self.levels.push((directory.to_owned(), rules));
     }
 
     /// Drops the innermost directory's rules.
@@ -39,10 +51,11 @@ impl IgnoreStack {
     /// The nearest file decides, in it the last rule that matches. What is below an ignored directory is never
     /// asked for.
     pub(crate) fn ignores(&self, path: &Path, is_directory: bool) -> bool {
-        for (directory, rules) in self.levels.iter().rev().filter(|(_, rules)| !rules.is_empty()) {
+        for (directory, rules) in self.levels.iter().rev().filter(|(_, rules)| !rules.0.is_empty()) {
             let Ok(relative) = path.strip_prefix(directory) else { continue };
             let relative = relative.to_string_lossy();
             let decisive = rules
+                .0
                 .iter()
                 .rev()
                 .find(|r| (is_directory || !r.directories_only) && r.pattern.is_match(&relative));

@@ -6,6 +6,7 @@ use prow_api::OrgRepo;
 use prow_api::labels::OK_TO_TEST;
 use prow_config::inrepo::InRepoError;
 use prow_config::plugins::Trigger as Settings;
+use prow_job::explain::printable;
 
 /// To a trusted author who opened a draft.
 pub fn draft(author: &str) -> String {
@@ -92,7 +93,9 @@ fn block(error: &Error) -> String {
         other => vec![other.to_string()],
     };
     let mut out = String::new();
-    for line in lines.iter().flat_map(|text| text.lines()) {
+    // A lone carriage return ends a line of Markdown, too, and with it the code.
+    for line in lines.iter().flat_map(|text| text.split(['\n', '\r'])).filter(|line| !line.is_empty()) {
+        let line = printable(line);
         if out.len() + line.len() > MAX_ERRORS {
             out.push_str("    … and more\n");
             break;
@@ -135,10 +138,11 @@ mod tests {
             let errors = prow_config::LoadErrors { errors, warnings: Vec::new() };
             Error::InRepo(InRepoError::Content { repo: "o/r".into(), errors: errors.into() })
         };
-        let hostile = diagnostics(vec!["job \"@org/all\n```\n# hi\"".into(), "second".into()]);
+        let hostile =
+            diagnostics(vec!["job \"@org/all\n```\n# hi\"".into(), "second\r@org/all\u{202e}".into()]);
         let text = own_jobs_refused("dev", &hostile);
         assert!(text.starts_with("@dev: "), "{text}");
-        for line in ["    job \"@org/all", "    ```", "    # hi\"", "    second"] {
+        for line in ["    job \"@org/all", "    ```", "    # hi\"", "    second", "    @org/all\\u{202e}"] {
             assert!(text.contains(&format!("\n{line}\n")), "{line} in {text}");
         }
         let many = own_jobs_missing(&diagnostics(vec!["x".repeat(300); 100]));

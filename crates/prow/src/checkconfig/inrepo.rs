@@ -81,6 +81,10 @@ fn collect(root: &Path, path: &str, out: &mut Vec<RepoEntry>) -> anyhow::Result<
     };
     let kind = match full.metadata() {
         Err(_) => EntryKind::Unreadable("is a link that leads nowhere"),
+        // As git's own tree of the repository is read.
+        Ok(_) if own.is_symlink() && !full.canonicalize()?.starts_with(root.canonicalize()?) => {
+            EntryKind::Unreadable("is a link that leads out of the repository")
+        }
         Ok(target) if target.is_dir() && own.is_symlink() => EntryKind::DirectoryLink,
         Ok(target) if target.is_dir() => EntryKind::Directory,
         Ok(target) if target.is_file() => EntryKind::File { id: path.to_owned(), size: target.len() },
