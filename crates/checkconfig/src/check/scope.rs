@@ -87,7 +87,8 @@ fn of_plugins(file: &Value) -> Scope {
                     }
                 }
             }
-            _ => out.everyone |= !value.is_null(),
+            // The loader lets nothing else say anything.
+            _ => {}
         }
     }
     out
