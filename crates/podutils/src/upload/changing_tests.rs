@@ -74,3 +74,25 @@ async fn what_vanishes_or_becomes_something_else_is_not_tried_again_and_the_rest
         .collect();
     assert_eq!(names, ["good"]);
 }
+
+#[tokio::test]
+async fn files_that_cannot_be_read_do_not_count_as_storage_that_is_down() {
+    let bucket = tempfile::tempdir().unwrap();
+    let files = tempfile::tempdir().unwrap();
+    fs::write(files.path().join("f"), "x").unwrap();
+    let (host, slept) = host();
+    let mut options = GcsUploadOptions::default();
+    options.gcs.bucket = format!("file://{}", bucket.path().display());
+    options.gcs.path_strategy = "explicit".into();
+    let uploader = Uploader::new(&options, &spec(), &host).unwrap();
+    let root = Arc::new(Beneath::directory(files.path()).unwrap());
+    // A file where a directory was: an error like any that a disk may have.
+    let broken = Source::File { root, path: "f/gone".into(), censor: None };
+    let count = 2 * DOWN_AFTER;
+    let mut targets: Vec<Target> =
+        (0..count).map(|n| uploader.target(&format!("artifacts/{n}"), broken.clone())).collect();
+    targets.push(uploader.target("artifacts/good", source(files.path())));
+    assert_eq!(uploader.upload(targets).await, count);
+    assert_eq!(slept.lock().unwrap().len(), 3 * count, "each was tried four times");
+    assert!(bucket.path().join("logs/nightly/7/artifacts/good").exists());
+}

@@ -74,7 +74,11 @@ enum Failure {
     /// Trying again is of no use.
     Final(String),
     /// It may work the next time.
-    Passing(String),
+    Passing {
+        why: String,
+        /// The fault is on this side: it says nothing about storage.
+        here: bool,
+    },
 }
 
 impl Uploader {
@@ -207,11 +211,11 @@ impl Uploader {
                     tracing::error!(object = %target.name, "not uploaded: {why}");
                     return Delivery::Refused;
                 }
-                Err(Failure::Passing(why)) if attempt >= ATTEMPTS => {
+                Err(Failure::Passing { why, here }) if attempt >= ATTEMPTS => {
                     tracing::error!(object = %target.name, attempts = attempt, "not uploaded: {why}");
-                    return Delivery::Lost;
+                    return if here { Delivery::Refused } else { Delivery::Lost };
                 }
-                Err(Failure::Passing(why)) => {
+                Err(Failure::Passing { why, .. }) => {
                     let pause = Duration::from_secs(attempt * attempt);
                     tracing::warn!(object = %target.name, attempt, "upload failed, trying again in {pause:?}: {why}");
                     self.host.sleep(pause).await;
@@ -224,7 +228,11 @@ impl Uploader {
         let source = target.source.clone();
         if let Destination::Directory(directory) = &self.destination {
             let path = directory.join(&target.name);
-            return blocking(move || copy_out(&source, &path)).await;
+            return blocking(move || copy_out(&source, &path)).await.map_err(|failure| match failure {
+                // The directory is the storage.
+                Failure::Passing { why, .. } => Failure::Passing { why, here: false },
+                other => other,
+            });
         }
         let (naming, name) = (self.naming.clone(), target.name.clone());
         let body = blocking(move || body::open(&source, &naming, &name)).await?;
@@ -244,7 +252,7 @@ impl Uploader {
         bucket.put_stream(&name, body.stream(), &attributes).await.map_err(|error| match &error {
             StorageError::Source { source, .. } => classify(source, error.to_string()),
             other if other.is_permanent() => Failure::Final(error.to_string()),
-            _ => Failure::Passing(error.to_string()),
+            _ => Failure::Passing { why: error.to_string(), here: false },
         })
     }
 }
@@ -292,7 +300,7 @@ fn classify(error: &io::Error, text: String) -> Failure {
         io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput => {
             Failure::Final(text)
         }
-        _ => Failure::Passing(text),
+        _ => Failure::Passing { why: text, here: true },
     }
 }
 
