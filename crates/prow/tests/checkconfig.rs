@@ -174,7 +174,7 @@ fn a_repository_checks_its_own_jobs() {
     let path = fixture.path("rocket/.prow.yaml");
     let ran =
         fixture.prow(&["checkconfig", "--prow-yaml-repo-name=acme/rocket", "--prow-yaml-path", &path], "");
-    assert!(ran.code == Some(1) && ran.stdout.contains(&format!("{path}:1: error: ")), "{}", ran.stdout);
+    assert!(ran.code == Some(1) && ran.stdout.contains(&format!("{path}:1:14: error: ")), "{}", ran.stdout);
     assert_eq!(fixture.prow(&["checkconfig", "--prow-yaml-path", &path], "").code, Some(2));
     std::fs::remove_file(&path).unwrap();
     assert!(check(&[]).1.contains("there is neither .prow nor .prow.yaml in ."));

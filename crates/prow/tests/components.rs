@@ -202,7 +202,7 @@ periodics:\n- name: stranded\n  cluster: far\n  interval: 24h\n  spec:\n    cont
     let mut deck = component("deck", dir, &cluster, &["--port=0"]);
     let page = format!("http://127.0.0.1:{}", port(&deck.line_with("deck: on ")));
     let data = format!("--data-dir={}", dir.join("node").display());
-    let mut node = component("kubelet", dir, &cluster, &[&data]);
+    let mut node = component("kubelet", dir, &cluster, &["--runtime=process", &data]);
     node.line_with("kubelet: ");
 
     forge
