@@ -214,7 +214,8 @@ fn ctrl_c_ends_the_job_and_leaves_nothing_behind() {
     assert_eq!(status.code(), Some(130), "{stderr}");
     assert!(stdout.contains("caught"), "the job was told: {stdout}\n{stderr}");
     assert_eq!(processes_mentioning(&tmp), Vec::<String>::new());
-    assert_eq!(std::fs::read_dir(&tmp).unwrap().count(), 0, "the scratch directory is gone");
+    let left: Vec<_> = std::fs::read_dir(&tmp).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(left, Vec::<std::path::PathBuf>::new(), "the scratch directory is gone");
     let job: Value = serde_json::from_str(&result(&fixture, "prowjob.json")).unwrap();
     assert_eq!(job["status"]["state"], "aborted");
     let finished: Value = serde_json::from_str(&result(&fixture, "finished.json")).unwrap();
