@@ -136,7 +136,7 @@ mod tests {
             (
                 DeckError::storage("read the log", down),
                 502,
-                "Cannot read the log: cannot read \"x\" in gs://b: 503.",
+                "Cannot read the log: cannot read \"x\" in gs://b: 503",
             ),
             (DeckError::BucketNotAllowed { bucket: "x".into() }, 403, "additional_allowed_buckets."),
         ] {
