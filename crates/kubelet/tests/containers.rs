@@ -31,8 +31,8 @@ async fn a_pod_runs_as_containers_with_its_volumes_environment_and_results() {
     let map = json!({"metadata": {"name": "m"}, "data": {"a.ini": "level = 3\n"}});
     maps.create(&PostParams::default(), &serde_json::from_value(map).unwrap()).await.unwrap();
 
-    let work = json!([{"name": "work", "mountPath": "/work"}]);
-    let script = "cat /work/made /etc/s/deep/k /etc/a.ini; stat -c %a /etc/s/deep/k; echo \"$A $B $POD $LIMIT $FROM_key\"; pwd; \
+    let work = json!([{"name": "work", "mountPath": "/w"}]);
+    let script = "cat /w/made /etc/s/deep/k /etc/a.ini; stat -c %a /etc/s/deep/k; echo \"$A $B $POD $LIMIT $FROM_key\"; pwd; \
                   touch /etc/s/new 2>/dev/null || echo read-only; echo err >&2; echo last >/dev/termination-log; exit 3";
     let pod = json!({
         "volumes": [
@@ -40,11 +40,11 @@ async fn a_pod_runs_as_containers_with_its_volumes_environment_and_results() {
             {"name": "s", "secret": {"secretName": "s", "items": [{"key": "key", "path": "deep/k", "mode": 0o400}]}},
             {"name": "m", "configMap": {"name": "m"}},
         ],
-        "initContainers": [with(sh("first", "echo made >/work/made"), json!({"volumeMounts": work}))],
+        "initContainers": [with(sh("first", "echo made >/w/made"), json!({"volumeMounts": work}))],
         "containers": [with(sh("test", script), json!({
-            "workingDir": "/work",
+            "workingDir": "/w",
             "volumeMounts": [
-                {"name": "work", "mountPath": "/work"},
+                {"name": "work", "mountPath": "/w"},
                 {"name": "s", "mountPath": "/etc/s"},
                 {"name": "m", "mountPath": "/etc/a.ini", "subPath": "a.ini"},
             ],
@@ -73,7 +73,7 @@ async fn a_pod_runs_as_containers_with_its_volumes_environment_and_results() {
     let mut lines: Vec<&str> = log.lines().collect();
     // The two streams are two pipes: where the one line of the other falls is not said.
     lines.retain(|l| *l != "err");
-    assert_eq!(lines, ["made", "sesamelevel = 3", "400", "1 12 p 64 sesame", "/work", "read-only"], "{log}");
+    assert_eq!(lines, ["made", "sesamelevel = 3", "400", "1 12 p 64 sesame", "/w", "read-only"], "{log}");
     assert!(log.contains("err\n"), "{log}");
     assert_eq!(
         world

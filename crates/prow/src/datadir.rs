@@ -83,9 +83,19 @@ impl Scratch {
         Ok(path)
     }
 
-    /// Removes it now, and says why if that fails.
+    /// Removes it now, and says why if that fails. What a container engine cleans up after a container may still be
+    /// going on in it, so a refusal is not believed at once.
     pub fn remove(self) -> anyhow::Result<()> {
-        self.dir.close().with_context(|| format!("cannot remove {}", self.path.display()))
+        let path = self.dir.keep();
+        let mut tries = TRIES;
+        loop {
+            tries -= 1;
+            match std::fs::remove_dir_all(&path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+                Err(_) if tries > 0 => std::thread::sleep(PAUSE),
+                done => return done.with_context(|| format!("cannot remove {}", path.display())),
+            }
+        }
     }
 }
 
