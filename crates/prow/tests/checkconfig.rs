@@ -168,6 +168,9 @@ fn a_repository_checks_its_own_jobs() {
     assert!(code == Some(0) && out.contains("note: presubmits[0].alwys_run: unknown key"), "{out}");
     let (code, out) = check(&["--warnings", "unknown-fields-all"]);
     assert!(code == Some(1) && out.contains("error: presubmits[0].alwys_run"), "{out}");
+    std::os::unix::fs::symlink(fixture.write("out.yaml", &job("")), checkout.join(".prow/out.yaml")).unwrap();
+    let (code, out) = check(&[]);
+    assert!(code == Some(1) && out.contains("it is a link that leads out of the repository"), "{out}");
     // From elsewhere, by the path of the file.
     std::fs::remove_dir_all(checkout.join(".prow")).unwrap();
     std::fs::write(checkout.join(".prow.yaml"), "presubmits: [{name: '?'}]\n").unwrap();
