@@ -15,9 +15,16 @@ use prow_config::inrepo::{RepoEntry, RepoError, RepoState, Repositories};
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Fetches between two tidyings of a mirror. Old pull requests' commits go then.
 const TIDY_AFTER: u32 = 200;
+
+/// How long a fetch or tidying may take: the first fetch of a large repository takes longer than any question, and one
+/// that was cut off begins again from nothing.
+const LONG: Duration = Duration::from_secs(30 * 60);
+/// A lock on a ref that is older was left by a git that was killed: it is held for moments.
+const STALE: Duration = Duration::from_secs(60 * 60);
 
 type Remote = dyn Fn(&OrgRepo) -> String + Send + Sync;
 type Token = dyn Fn() -> Result<Option<Secret>, String> + Send + Sync;
@@ -95,6 +102,7 @@ impl Mirrors {
         let mut fetches = lock.lock().await;
         if fetches.is_none() {
             git.init_bare("main").await?;
+            break_stale_locks(&git);
             *fetches = Some(0);
         }
         let wanted: BTreeSet<&str> = std::iter::once(&state.base)
@@ -111,6 +119,7 @@ impl Mirrors {
         if *count >= TIDY_AFTER {
             *count = 0;
             // What is older than a day and not below a recent base can be fetched again.
+            let git = git.clone().with_timeout(Some(LONG));
             if let Err(error) = git.run(["gc", "--quiet", "--prune=1.day.ago"]).await {
                 tracing::warn!(repo = %repo, %error, "cannot tidy a mirror; it goes on growing");
             }
@@ -129,6 +138,7 @@ impl Mirrors {
         for id in missing {
             args.push(if *id == state.base { &keep } else { id });
         }
+        let git = git.clone().with_timeout(Some(LONG));
         let mut command = git.command(&args);
         if url.starts_with("http") {
             let token = (self.options.token)().map_err(|why| self.unreachable(state, why))?;
@@ -142,6 +152,22 @@ impl Mirrors {
 
     fn unreachable(&self, state: &RepoState, why: String) -> Failure {
         Failure::Repo(RepoError::Unreachable { repo: state.repo.to_string(), base: state.base.clone(), why })
+    }
+}
+
+/// Without this, no base whose ref was being written when git was killed could be fetched ever again.
+fn break_stale_locks(git: &Git) {
+    // No such directory: nothing was fetched yet.
+    let Ok(entries) = std::fs::read_dir(git.dir().join("refs/prow/base")) else { return };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let modified = path.metadata().and_then(|metadata| metadata.modified());
+        let age = modified.ok().and_then(|at| at.elapsed().ok());
+        if path.extension().is_some_and(|e| e == "lock") && age.is_some_and(|age| age > STALE) {
+            match std::fs::remove_file(&path) {
+                Ok(()) => tracing::warn!(path = %path.display(), "removed a lock that a killed git left"),
+                Err(error) => tracing::warn!(path = %path.display(), %error, "cannot remove a stale lock"),
+            }
+        }
     }
 }
 

@@ -116,6 +116,20 @@ async fn what_a_merge_wrote_and_tidying_took_is_written_again() {
 }
 
 #[tokio::test]
+async fn a_lock_that_a_killed_git_left_is_broken_once_it_is_old() {
+    let origin = Origin::new().await;
+    let base = origin.commit(&[(FILE, ".prow.yaml", "one\n")], &[]).await;
+    origin.publish("main", &base).await;
+    let refs = origin.dir.path().join("mirrors/o/r.git/refs/prow/base");
+    std::fs::create_dir_all(&refs).unwrap();
+    let lock = std::fs::File::create(refs.join(format!("{}.lock", &base[39..]))).unwrap();
+    let error = origin.mirrors().list(&state(&base, &[]), &NAMES).await.unwrap_err();
+    assert!(error.to_string().contains(".lock"), "a young lock may be held: {error}");
+    lock.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(7200)).unwrap();
+    assert_eq!(listed(&origin.mirrors(), &state(&base, &[])).await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_batch_is_merged_in_its_order_and_conflicts_are_told() {
     let origin = Origin::new().await;
     let files = |a: &'static str, b: &'static str| [(FILE, ".prow/a.yaml", a), (FILE, ".prow/b.yaml", b)];
