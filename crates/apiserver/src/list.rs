@@ -154,6 +154,9 @@ struct Continue {
     v: u64,
     /// Last key of the page before.
     k: String,
+    /// How many objects are left behind it, where that was counted.
+    #[serde(default)]
+    n: Option<u64>,
 }
 
 /// What comes of looking at one object.
@@ -268,11 +271,13 @@ pub fn list(store: &Store, scope: Scope, query: &Query, now: Timestamp) -> Resul
     let limit = query.number("limit")?.filter(|l| *l > 0);
     let (snapshot, after) = start(store, &scope, query)?;
     let version = snapshot.version;
+    let (after, ahead) = after.map_or((None, None), |at| (Some(at.k), at.n));
     let mut page = Page {
         store: store.clone(),
         scan: Scan::new(snapshot, scope, after),
         version,
         limit,
+        ahead,
         now,
         opened: false,
         taken: 0,
@@ -284,8 +289,8 @@ pub fn list(store: &Store, scope: Scope, query: &Query, now: Timestamp) -> Resul
     Ok(response)
 }
 
-/// The snapshot to read and the key to start after.
-fn start(store: &Store, scope: &Scope, query: &Query) -> Result<(Arc<Snapshot>, Option<String>), ApiError> {
+/// The snapshot to read and where to go on in it.
+fn start(store: &Store, scope: &Scope, query: &Query) -> Result<(Arc<Snapshot>, Option<Continue>), ApiError> {
     let snapshot = store.snapshot().map_err(ApiError::internal)?;
     let token = query.get("continue");
     if !token.is_empty() {
@@ -295,7 +300,7 @@ fn start(store: &Store, scope: &Scope, query: &Query) -> Result<(Arc<Snapshot>, 
             .filter(|c| c.k.starts_with(&scope.prefix()))
             .ok_or_else(|| ApiError::bad_request("continue key is not valid for this list"))?;
         let first = store.pinned(at.v).ok_or_else(|| ApiError::expired(at.v, snapshot.version))?;
-        return Ok((first, Some(at.k)));
+        return Ok((first, Some(at)));
     }
     let asked = query.version()?;
     match (query.get("resourceVersionMatch"), asked) {
@@ -323,6 +328,8 @@ struct Page {
     scan: Scan,
     version: u64,
     limit: Option<u64>,
+    /// How many objects the page before has left, if it said so.
+    ahead: Option<u64>,
     now: Timestamp,
     opened: bool,
     taken: u64,
@@ -362,12 +369,20 @@ impl Page {
             if full {
                 self.store.pin(self.scan.snapshot.clone());
                 let scope = &self.scan.scope;
+                let mut left = None;
                 if scope.selector == Selector::default() {
-                    let left = self.scan.snapshot.count(&scope.prefix(), &self.last)?;
+                    // Counted once for all pages: they are of one snapshot.
+                    left = Some(match self.ahead {
+                        Some(ahead) => ahead.saturating_sub(self.taken),
+                        None => self.scan.snapshot.count(&scope.prefix(), &self.last)? as u64,
+                    });
                     meta["remainingItemCount"] = json!(left);
                 }
-                let token =
-                    serde_json::to_vec(&Continue { v: self.version, k: std::mem::take(&mut self.last) });
+                let token = serde_json::to_vec(&Continue {
+                    v: self.version,
+                    k: std::mem::take(&mut self.last),
+                    n: left,
+                });
                 meta["continue"] = Value::from(URL_SAFE_NO_PAD.encode(token.map_err(unreadable)?));
             }
             out.extend_from_slice(format!("],\"metadata\":{meta}}}\n").as_bytes());

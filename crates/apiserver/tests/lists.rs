@@ -72,13 +72,14 @@ async fn pages_and_versions() {
     for i in 0..5 {
         w.post(MAPS, map(&format!("m{i}"))).await;
     }
-    let (mut found, mut token, mut versions) = (Vec::new(), String::new(), Vec::new());
+    let (mut found, mut token, mut versions, mut left) = (Vec::new(), String::new(), Vec::new(), Vec::new());
     loop {
         let (code, page) = w.get(&format!("{MAPS}?limit=2&continue={token}")).await;
         assert_eq!(code, 200);
         assert!(page["items"].as_array().unwrap().len() <= 2);
         found.extend(names(&page));
         versions.push(page["metadata"]["resourceVersion"].clone());
+        left.push(page["metadata"]["remainingItemCount"].clone());
         match page["metadata"]["continue"].as_str() {
             Some(next) => token = next.to_owned(),
             None => break,
@@ -87,6 +88,7 @@ async fn pages_and_versions() {
         w.merge(&format!("{MAPS}/m0"), json!({"data": {"a": token}})).await;
     }
     assert_eq!(found, ["m0", "m1", "m2", "m3", "m4"]);
+    assert_eq!(left, [json!(3), json!(1), Value::Null]);
     assert!(versions.len() == 3 && versions.iter().all(|v| *v == versions[0]), "{versions:?}");
     assert_eq!(w.get(&format!("{PODS}?limit=2&continue={token}")).await.0, 400, "a token of another list");
 

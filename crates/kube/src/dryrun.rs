@@ -1,8 +1,13 @@
 //! `--dry-run` on Kubernetes: every write is sent with `dryRun=All`, so that the API server checks it as it would
 //! check the real one and keeps nothing.
+//!
+//! A deletion says it in its body as well: where there is one, Kubernetes takes the options from it and does not look
+//! at the query, so that a mark there alone would let a dry run delete.
 
+use futures::FutureExt;
 use http::{Method, Request, Uri};
 use kube::client::Body;
+use serde_json::{Map, Value, json};
 use std::task::{Context, Poll};
 use tower::{Layer, Service};
 
@@ -38,8 +43,24 @@ impl<S: Service<Request<Body>>> Service<Request<Body>> for DryRunService<S> {
         if request.method() != Method::GET && !question {
             *request.uri_mut() = marked(request.uri());
         }
+        if request.method() == Method::DELETE {
+            let body = std::mem::replace(request.body_mut(), Body::empty());
+            // A client's own requests are whole already. One that is not loses its other options, never the mark.
+            let bytes = body.collect_bytes().now_or_never().and_then(Result::ok);
+            *request.body_mut() = Body::from(marked_options(bytes.as_deref().unwrap_or(b"{}")));
+        }
         self.inner.call(request)
     }
+}
+
+/// `DeleteOptions` with the mark; none stay none.
+fn marked_options(body: &[u8]) -> Vec<u8> {
+    if body.is_empty() {
+        return Vec::new();
+    }
+    let mut options: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
+    options.insert("dryRun".into(), json!(["All"]));
+    Value::Object(options).to_string().into_bytes()
 }
 
 fn marked(uri: &Uri) -> Uri {
@@ -63,5 +84,45 @@ mod tests {
         ] {
             assert_eq!(marked(&given.parse().unwrap()).to_string(), wanted);
         }
+    }
+
+    #[tokio::test]
+    async fn a_deletion_says_it_where_kubernetes_looks() {
+        use k8s_openapi::api::core::v1::Pod;
+        use kube::api::{Api, DeleteParams, ListParams, Preconditions};
+        let (sent, mut seen) = tokio::sync::mpsc::unbounded_channel();
+        let server = tower::service_fn(move |request: Request<Body>| {
+            let sent = sent.clone();
+            async move {
+                let (head, body) = request.into_parts();
+                sent.send((head.uri, body.collect_bytes().await.unwrap())).unwrap();
+                Ok::<_, std::convert::Infallible>(http::Response::new(Body::from(b"{}".to_vec())))
+            }
+        });
+        let api: Api<Pod> = Api::default_namespaced(kube::Client::new(DryRun.layer(server), "n"));
+        let params = DeleteParams {
+            preconditions: Some(Preconditions { uid: Some("u".into()), resource_version: None }),
+            ..DeleteParams::default()
+        };
+        // What is read from the answer does not matter here.
+        let _ = api.delete("p", &params).await;
+        let _ = api.delete("p", &DeleteParams::default()).await;
+        let _ = api.delete_collection(&DeleteParams::default(), &ListParams::default()).await;
+        let _ = api.delete_collection(&params, &ListParams::default()).await;
+        let preconditions = json!({"dryRun": ["All"], "preconditions": {"uid": "u"}});
+        for options in [&preconditions, &json!({"dryRun": ["All"]}), &Value::Null, &preconditions] {
+            let (uri, body) = seen.recv().await.unwrap();
+            assert!(uri.query().unwrap().ends_with("dryRun=All"), "{uri}");
+            // Without a body the query counts.
+            let body: Value =
+                if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
+            assert_eq!(body, *options);
+        }
+    }
+
+    #[test]
+    fn options_that_cannot_be_read_become_a_dry_run_all_the_same() {
+        assert_eq!(marked_options(b"?"), br#"{"dryRun":["All"]}"#);
+        assert_eq!(marked_options(b""), b"");
     }
 }

@@ -10,6 +10,7 @@
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -98,6 +99,8 @@ async fn resolve_with(
     disabled: &[String],
 ) -> Result<Resolved, ClusterError> {
     let mut found = Found::default();
+    // Before they are read: what changes meanwhile is then noticed.
+    let files = Files::of(options.clone());
     let given = options.kubeconfig.is_some() || options.kubeconfig_dir.is_some();
     if let Some(path) = &options.kubeconfig {
         found.add(path, read(path)?, disabled).await?;
@@ -108,10 +111,9 @@ async fn resolve_with(
         }
     }
     if !given {
-        match Kubeconfig::read() {
-            Ok(kubeconfig) => found.add(Path::new("$KUBECONFIG"), kubeconfig, disabled).await?,
-            Err(KubeconfigError::FindPath) => {}
-            Err(KubeconfigError::ReadConfig(error, _)) if error.kind() == std::io::ErrorKind::NotFound => {}
+        match by_default(&std::env::var_os("KUBECONFIG").unwrap_or_default()) {
+            Ok(Some(kubeconfig)) => found.add(Path::new("$KUBECONFIG"), kubeconfig, disabled).await?,
+            Ok(None) => {}
             Err(error) => {
                 tracing::warn!(%error, "the default kubeconfig cannot be used; going on without it")
             }
@@ -135,12 +137,40 @@ async fn resolve_with(
             return Err(ClusterError::NoInfrastructure { in_cluster, kubeconfig: kubeconfig.into() });
         }
     };
-    Ok(Resolved {
-        infra,
-        contexts: found.contexts,
-        unusable: found.unusable,
-        files: Files::of(options.clone()),
-    })
+    Ok(Resolved { infra, contexts: found.contexts, unusable: found.unusable, files })
+}
+
+/// What kubectl would use: the files of the list in `$KUBECONFIG` as one (of a name that occurs twice the first means
+/// it; a file that is not there counts for nothing), without a list the file in the home directory.
+fn by_default(list: &OsStr) -> Result<Option<Kubeconfig>, KubeconfigError> {
+    let absent = |error: &KubeconfigError| match error {
+        KubeconfigError::FindPath => true,
+        KubeconfigError::ReadConfig(error, _) => error.kind() == std::io::ErrorKind::NotFound,
+        _ => false,
+    };
+    let paths: Vec<PathBuf> = std::env::split_paths(list).filter(|p| !p.as_os_str().is_empty()).collect();
+    if paths.is_empty() {
+        return match Kubeconfig::read() {
+            Ok(kubeconfig) => Ok(Some(kubeconfig)),
+            Err(error) if absent(&error) => Ok(None),
+            Err(error) => Err(error),
+        };
+    }
+    let mut all: Option<Kubeconfig> = None;
+    for path in paths {
+        let read = Kubeconfig::read_from(&path).map(|mut one| {
+            // Written and empty is as good as not written.
+            one.current_context = one.current_context.filter(|c| !c.is_empty());
+            one
+        });
+        match (read, all.take()) {
+            (Ok(next), Some(before)) => all = Some(before.merge(next)?),
+            (Ok(next), None) => all = Some(next),
+            (Err(error), before) if absent(&error) => all = before,
+            (Err(error), _) => return Err(error),
+        }
+    }
+    Ok(all)
 }
 
 #[derive(Default)]
@@ -334,6 +364,26 @@ mod tests {
         let found = resolve_with(outside(), &options, &[]).await.unwrap();
         assert_eq!(found.contexts.keys().collect::<Vec<_>>(), ["good"]);
         assert!(found.unusable["bad"].contains("nowhere.pem"), "{:?}", found.unusable);
+    }
+
+    #[test]
+    fn a_list_of_kubeconfigs_is_read_as_kubectl_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = file(dir.path(), "first", &kubeconfig(&["alpha"], ""));
+        let second = file(dir.path(), "second", &kubeconfig(&["alpha", "beta"], "beta"));
+        let list = |paths: &[&Path]| by_default(&std::env::join_paths(paths).unwrap());
+        let names = |read: Option<Kubeconfig>| -> Vec<String> {
+            read.unwrap().contexts.into_iter().map(|c| c.name).collect()
+        };
+        // One that is not there does not take the others with it.
+        let absent = dir.path().join("absent");
+        let read = list(&[&absent, &first, &second]).unwrap();
+        assert_eq!(read.as_ref().unwrap().current_context.as_deref(), Some("beta"));
+        assert_eq!(names(read), ["alpha", "beta"]);
+        assert_eq!(names(list(&[&second, &absent]).unwrap()), ["alpha", "beta"]);
+        assert!(list(&[&absent]).unwrap().is_none());
+        let broken = file(dir.path(), "broken", "contexts: 7");
+        assert!(list(&[&first, &broken]).is_err());
     }
 
     #[tokio::test]

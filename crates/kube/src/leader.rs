@@ -1,23 +1,32 @@
 //! Leader election over a Lease (prow-runtime §14.2): of several replicas one works, the others wait. The objects
 //! are those of client-go's election, so that an upstream component and ours exclude each other, too.
 //!
-//! Whether a lease has run out is told by our own clock from when we saw it change last, never by comparing another
-//! machine's clock with ours.
+//! Whether a lease has run out is told by how long we have seen it unchanged, never by comparing another machine's
+//! clock with ours; and that time, like the time since we renewed ours, is measured by a clock that never jumps
+//! (tokio's), since a correction of the machine's time must not make two leaders.
 
-use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, ObjectMeta, PostParams};
 use prow_service::clock::SharedClock;
 use std::time::Duration;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-/// How long a lease holds (controller-runtime's default).
-const DURATION: Duration = Duration::from_secs(15);
-/// A leader that could not renew for this long stops leading.
-const RENEW_DEADLINE: Duration = Duration::from_secs(10);
-/// Pause between tries.
-const RETRY: Duration = Duration::from_secs(2);
+/// How quickly things go.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    /// How long a lease holds.
+    holds: Duration,
+    /// A leader that could not renew for this long stops leading. Its work has until `holds` is over to end.
+    deadline: Duration,
+    /// Pause between tries.
+    retry: Duration,
+}
+
+/// controller-runtime's defaults.
+const PACE: Pace =
+    Pace { holds: Duration::from_secs(15), deadline: Duration::from_secs(10), retry: Duration::from_secs(2) };
 
 /// Stands for election.
 #[derive(Clone)]
@@ -26,13 +35,14 @@ pub struct Election {
     name: String,
     identity: String,
     clock: SharedClock,
+    pace: Pace,
 }
 
-/// What was seen of the lease, and when it last changed by our clock.
-#[derive(Debug, Clone, PartialEq)]
+/// What was seen of the lease, and when we saw it change.
+#[derive(Debug, Clone)]
 struct Seen {
     spec: LeaseSpec,
-    at: Timestamp,
+    at: Instant,
 }
 
 /// What to do about a lease.
@@ -46,34 +56,39 @@ enum Step {
     Wait,
 }
 
-fn micro(now: Timestamp) -> MicroTime {
-    MicroTime(now)
-}
-
-fn step(held: Option<&Seen>, identity: &str, now: Timestamp) -> Step {
+/// Decides. `held` is the lease and how long it has been seen unchanged; `now` is only written into it.
+fn step(held: Option<(&LeaseSpec, Duration)>, identity: &str, now: &MicroTime) -> Step {
     let fresh = |transitions, acquired| LeaseSpec {
         holder_identity: Some(identity.to_owned()),
-        lease_duration_seconds: Some(i32::try_from(DURATION.as_secs()).unwrap_or(i32::MAX)),
+        lease_duration_seconds: Some(i32::try_from(PACE.holds.as_secs()).unwrap_or(i32::MAX)),
         acquire_time: Some(acquired),
-        renew_time: Some(micro(now)),
+        renew_time: Some(now.clone()),
         lease_transitions: Some(transitions),
         ..LeaseSpec::default()
     };
-    let Some(seen) = held else { return Step::Create(fresh(0, micro(now))) };
-    let transitions = seen.spec.lease_transitions.unwrap_or(0);
-    let holder = seen.spec.holder_identity.as_deref().unwrap_or_default();
+    let Some((spec, unchanged)) = held else { return Step::Create(fresh(0, now.clone())) };
+    let transitions = spec.lease_transitions.unwrap_or(0);
+    let holder = spec.holder_identity.as_deref().unwrap_or_default();
     if holder == identity {
-        return Step::Update(fresh(transitions, seen.spec.acquire_time.clone().unwrap_or(micro(now))));
+        return Step::Update(fresh(transitions, spec.acquire_time.clone().unwrap_or(now.clone())));
     }
-    let lasts = seen.spec.lease_duration_seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or(0);
-    let run_out = now.duration_since(seen.at).unsigned_abs() > Duration::from_secs(lasts);
-    if holder.is_empty() || run_out { Step::Update(fresh(transitions + 1, micro(now))) } else { Step::Wait }
+    let lasts = spec.lease_duration_seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or(0);
+    let run_out = unchanged > Duration::from_secs(lasts);
+    if holder.is_empty() || run_out {
+        Step::Update(fresh(transitions.saturating_add(1), now.clone()))
+    } else {
+        Step::Wait
+    }
+}
+
+fn holder(seen: &Option<Seen>) -> String {
+    seen.as_ref().and_then(|s| s.spec.holder_identity.clone()).unwrap_or_default()
 }
 
 impl Election {
     /// A candidate called `identity`, which no other process may have (host name and a random part).
     pub fn new(api: Api<Lease>, name: &str, identity: String, clock: SharedClock) -> Election {
-        Election { api, name: name.to_owned(), identity, clock }
+        Election { api, name: name.to_owned(), identity, clock, pace: PACE }
     }
 
     /// Waits until elected, then runs `work` with a token that is cancelled when leadership is lost or `stop` is
@@ -88,67 +103,81 @@ impl Election {
     ) -> Result<Option<T>, Lost> {
         let mut seen = None;
         let mut said = false;
-        loop {
-            match self.attempt(&mut seen).await {
-                Ok(true) => break,
-                Ok(false) if !said => {
+        let began = loop {
+            let asked = Instant::now();
+            let attempt = tokio::select! {
+                () = stop.cancelled() => return Ok(None),
+                attempt = timeout(self.pace.deadline, self.attempt(&mut seen)) => attempt,
+            };
+            match attempt {
+                Ok(Ok(true)) => break asked,
+                Ok(Ok(false)) if !said => {
                     said = true;
-                    let holder =
-                        seen.as_ref().and_then(|s| s.spec.holder_identity.clone()).unwrap_or_default();
-                    tracing::info!(lease = self.name, holder, "waiting to lead");
+                    tracing::info!(lease = self.name, holder = holder(&seen), "waiting to lead");
                 }
-                Ok(false) => {}
-                Err(error) => {
+                Ok(Ok(false)) => {}
+                Ok(Err(error)) => {
                     tracing::warn!(lease = self.name, %error, "cannot ask for the lease; trying again")
+                }
+                Err(_) => {
+                    tracing::warn!(
+                        lease = self.name,
+                        "the API server does not answer; asking for the lease again"
+                    )
                 }
             }
             tokio::select! {
                 () = stop.cancelled() => return Ok(None),
-                () = self.clock.sleep(RETRY) => {}
+                () = self.clock.sleep(self.pace.retry) => {}
             }
-        }
+        };
         tracing::info!(lease = self.name, identity = self.identity, "leading");
         let working = stop.child_token();
         let work = work(working.clone());
         tokio::pin!(work);
-        let lost = tokio::select! {
+        let (lost, until) = tokio::select! {
             done = &mut work => {
                 self.release(&seen).await;
                 return Ok(Some(done));
             }
-            lost = self.keep(&mut seen) => lost,
+            lost = self.keep(&mut seen, began) => lost,
         };
         working.cancel();
-        work.await;
+        if timeout_at(until, work).await.is_err() {
+            tracing::warn!(lease = self.name, "what was under way is cut off: another may lead from now on");
+        }
         Err(lost)
     }
 
-    /// Renews until that fails for too long.
-    async fn keep(&self, seen: &mut Option<Seen>) -> Lost {
-        let mut renewed = self.clock.now();
+    /// Renews until that fails for too long. `renewed` is when we asked for the lease that we hold: others count from
+    /// then at the earliest. Gives the moment, too, at which they may lead.
+    async fn keep(&self, seen: &mut Option<Seen>, mut renewed: Instant) -> (Lost, Instant) {
+        let lost = |why| Lost { lease: self.name.clone(), why };
         loop {
-            self.clock.sleep(RETRY).await;
-            let attempt = tokio::time::timeout(RENEW_DEADLINE, self.attempt(seen)).await;
-            let why = match attempt {
-                Ok(Ok(true)) => {
-                    renewed = self.clock.now();
-                    continue;
-                }
-                Ok(Ok(false)) => {
-                    let holder =
-                        seen.as_ref().and_then(|s| s.spec.holder_identity.clone()).unwrap_or_default();
-                    if holder == self.identity {
-                        // Somebody else wrote to the object between our reading and our writing.
-                        continue;
+            let mut why = "the API server does not answer".to_owned();
+            let renew = async {
+                loop {
+                    self.clock.sleep(self.pace.retry).await;
+                    let asked = Instant::now();
+                    match self.attempt(seen).await {
+                        Ok(true) => return Ok(asked),
+                        Ok(false) => {
+                            let holder = holder(seen);
+                            if holder != self.identity {
+                                return Err(lost(format!("{holder:?} has it")));
+                            }
+                            "somebody else keeps writing to it".clone_into(&mut why);
+                        }
+                        Err(error) => why = error.to_string(),
                     }
-                    return Lost { lease: self.name.clone(), why: format!("{holder} took it") };
+                    tracing::warn!(lease = self.name, why, "cannot renew the lease; trying again");
                 }
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => "the API server does not answer".to_owned(),
             };
-            tracing::warn!(lease = self.name, why, "cannot renew the lease; trying again");
-            if self.clock.now().duration_since(renewed).unsigned_abs() >= RENEW_DEADLINE {
-                return Lost { lease: self.name.clone(), why };
+            let outcome = timeout_at(renewed + self.pace.deadline, renew).await;
+            match outcome {
+                Ok(Ok(at)) => renewed = at,
+                Ok(Err(lost)) => return (lost, Instant::now()),
+                Err(_) => return (lost(why), renewed + self.pace.holds),
             }
         }
     }
@@ -156,17 +185,17 @@ impl Election {
     /// One try to get or keep the lease.
     async fn attempt(&self, seen: &mut Option<Seen>) -> kube::Result<bool> {
         let current = self.api.get_opt(&self.name).await?;
-        let now = self.clock.now();
         match &current {
             None => *seen = None,
             Some(lease) => {
                 let spec = lease.spec.clone().unwrap_or_default();
                 if seen.as_ref().is_none_or(|s| s.spec != spec) {
-                    *seen = Some(Seen { spec, at: now });
+                    *seen = Some(Seen { spec, at: Instant::now() });
                 }
             }
         }
-        let written = match step(seen.as_ref(), &self.identity, now) {
+        let held = seen.as_ref().map(|s| (&s.spec, s.at.elapsed()));
+        let written = match step(held, &self.identity, &MicroTime(self.clock.now())) {
             Step::Wait => return Ok(false),
             Step::Create(spec) => {
                 let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
@@ -181,7 +210,7 @@ impl Election {
         };
         match written {
             Ok(lease) => {
-                *seen = Some(Seen { spec: lease.spec.unwrap_or_default(), at: now });
+                *seen = Some(Seen { spec: lease.spec.unwrap_or_default(), at: Instant::now() });
                 Ok(true)
             }
             Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => Ok(false),
@@ -201,13 +230,13 @@ impl Election {
                 holder_identity: Some(String::new()),
                 lease_duration_seconds: Some(1),
                 lease_transitions: seen.spec.lease_transitions,
-                acquire_time: Some(micro(self.clock.now())),
-                renew_time: Some(micro(self.clock.now())),
+                acquire_time: Some(MicroTime(self.clock.now())),
+                renew_time: Some(MicroTime(self.clock.now())),
                 ..LeaseSpec::default()
             });
             self.api.replace(&self.name, &PostParams::default(), &lease).await.map(|_| ())
         };
-        if let Ok(Err(error)) = tokio::time::timeout(RETRY, give_back).await {
+        if let Ok(Err(error)) = timeout(self.pace.retry, give_back).await {
             tracing::debug!(lease = self.name, %error, "the lease was not given back; it runs out by itself");
         }
     }
@@ -227,20 +256,19 @@ pub struct Lost {
 mod tests {
     use super::*;
 
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_second(1_700_000_000 + seconds).unwrap()
+    fn at(seconds: i64) -> MicroTime {
+        MicroTime(jiff::Timestamp::from_second(1_700_000_000 + seconds).unwrap())
     }
 
-    fn held_by(holder: &str, seen_at: i64) -> Seen {
-        let spec = LeaseSpec {
+    fn held_by(holder: &str) -> LeaseSpec {
+        LeaseSpec {
             holder_identity: Some(holder.into()),
             lease_duration_seconds: Some(15),
             lease_transitions: Some(3),
-            acquire_time: Some(micro(at(-100))),
-            renew_time: Some(micro(at(-100))),
+            acquire_time: Some(at(-100)),
+            renew_time: Some(at(-100)),
             ..LeaseSpec::default()
-        };
-        Seen { spec, at: at(seen_at) }
+        }
     }
 
     fn transitions(step: Step) -> Option<i32> {
@@ -255,19 +283,86 @@ mod tests {
 
     #[test]
     fn who_leads() {
+        let after = |holder: &str, seconds| {
+            step(Some((&held_by(holder), Duration::from_secs(seconds))), "me", &at(0))
+        };
         // None there; ours; another's that is fresh, at its end, past it; given back.
-        assert_eq!(transitions(step(None, "me", at(0))), Some(0));
-        assert_eq!(transitions(step(Some(&held_by("me", 0)), "me", at(99))), Some(3));
-        assert_eq!(step(Some(&held_by("you", 0)), "me", at(1)), Step::Wait);
-        assert_eq!(step(Some(&held_by("you", 0)), "me", at(15)), Step::Wait);
-        assert_eq!(transitions(step(Some(&held_by("you", 0)), "me", at(16))), Some(4));
-        assert_eq!(transitions(step(Some(&held_by("", 0)), "me", at(1))), Some(4));
+        assert_eq!(transitions(step(None, "me", &at(0))), Some(0));
+        assert_eq!(transitions(after("me", 99)), Some(3));
+        assert_eq!(after("you", 1), Step::Wait);
+        assert_eq!(after("you", 15), Step::Wait);
+        assert_eq!(transitions(after("you", 16)), Some(4));
+        assert_eq!(transitions(after("", 1)), Some(4));
     }
 
     #[test]
     fn renewing_keeps_when_it_was_acquired() {
-        let Step::Update(spec) = step(Some(&held_by("me", 0)), "me", at(5)) else { panic!("must renew") };
-        assert_eq!(spec.acquire_time, Some(micro(at(-100))));
-        assert_eq!(spec.renew_time, Some(micro(at(5))));
+        let held = held_by("me");
+        let Step::Update(spec) = step(Some((&held, Duration::ZERO)), "me", &at(5)) else {
+            panic!("must renew")
+        };
+        assert_eq!(spec.acquire_time, Some(at(-100)));
+        assert_eq!(spec.renew_time, Some(at(5)));
+    }
+
+    /// What the API server does with the requests after the one that made the lease.
+    #[derive(Clone, Copy)]
+    enum Server {
+        Refuses,
+        Conflicts,
+        Hangs,
+    }
+
+    /// Leads with work that never ends by itself, until leadership is lost.
+    async fn lost_with(server: Server) -> Lost {
+        let calls = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let call = calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            async move {
+                let lease = |spec| Lease {
+                    metadata: ObjectMeta { name: Some("l".into()), ..ObjectMeta::default() },
+                    spec: Some(spec),
+                };
+                let status = |code: u16, reason: &str| {
+                    let body = serde_json::json!({"kind": "Status", "apiVersion": "v1", "metadata": {},
+                        "status": "Failure", "reason": reason, "message": reason, "code": code});
+                    (code, body)
+                };
+                let (code, body) = match (call, server, request.method().as_str()) {
+                    (0, ..) => status(404, "NotFound"),
+                    (1, ..) => (201, serde_json::to_value(lease(held_by("me"))).unwrap()),
+                    (_, Server::Refuses, _) => status(500, "InternalError"),
+                    (_, Server::Conflicts, "GET") => {
+                        (200, serde_json::to_value(lease(held_by("me"))).unwrap())
+                    }
+                    (_, Server::Conflicts, _) => status(409, "Conflict"),
+                    (_, Server::Hangs, _) => std::future::pending().await,
+                };
+                let body = kube::client::Body::from(body.to_string().into_bytes());
+                Ok::<_, std::convert::Infallible>(http::Response::builder().status(code).body(body).unwrap())
+            }
+        });
+        let api = Api::namespaced(kube::Client::new(service, "n"), "n");
+        let clock = prow_service::clock::SystemClock::shared();
+        let mut election = Election::new(api, "l", "me".into(), clock);
+        election.pace = Pace {
+            holds: Duration::from_millis(90),
+            deadline: Duration::from_millis(60),
+            retry: Duration::from_millis(10),
+        };
+        election.lead(&CancellationToken::new(), |_| std::future::pending::<()>()).await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn a_leader_that_cannot_renew_stops_and_its_work_with_it_whatever_the_server_does() {
+        for (server, why) in [
+            (Server::Refuses, "InternalError"),
+            (Server::Conflicts, "keeps writing"),
+            (Server::Hangs, "not answer"),
+        ] {
+            // Far more than it takes: without an end this would wait for good.
+            let lost = timeout(Duration::from_secs(60), lost_with(server)).await.unwrap();
+            assert!(lost.why.contains(why), "{lost}");
+        }
     }
 }

@@ -15,6 +15,7 @@ use crate::plan::{
     ContainerPlan, EXE_IN_SANDBOX, EngineContainer, EnginePlan, Isolation, MountPlan, PodPlan,
 };
 use crate::poddir::PodDir;
+use crate::sandbox::SYSTEM_DIRS;
 use env::Machine;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, PodSpec, Secret};
 use std::collections::{BTreeMap, BTreeSet};
@@ -210,6 +211,24 @@ pub fn utility(container: &Container) -> Option<&'static str> {
     UTILITIES.into_iter().find(|u| *u == name)
 }
 
+/// Whether a container has the machine's network: pod utilities have, since they reach git and storage. Not so
+/// `entrypoint`, which runs what it is told, nor one whose environment or mounts could make it run something of the
+/// job's: anybody can call an image `sidecar`.
+fn reaches_out(container: &Container, utility: Option<&str>) -> bool {
+    let own = |name: &str| name == "JOB_SPEC" || name.ends_with("_OPTIONS");
+    let system = |path: &str| {
+        let first = Path::new(path).components().find_map(|c| match c {
+            Component::Normal(name) => name.to_str(),
+            _ => None,
+        });
+        first.is_none_or(|name| SYSTEM_DIRS.contains(&name) || ["prow", "root"].contains(&name))
+    };
+    utility.is_some_and(|u| u != "entrypoint")
+        && container.env_from.as_ref().is_none_or(Vec::is_empty)
+        && container.env.iter().flatten().all(|e| own(&e.name))
+        && !container.volume_mounts.iter().flatten().any(|m| system(&m.mount_path))
+}
+
 /// Makes the plan.
 pub fn build(pod: &Pod, objects: &Objects, context: &Context<'_>) -> Result<Built, Problem> {
     let spec = pod.spec.as_ref().ok_or_else(|| Problem::mount("the Pod has no spec".to_owned(), None))?;
@@ -330,7 +349,8 @@ fn container_plan(
         let path = normal(&mount.mount_path).ok_or_else(|| {
             Problem::config(name, format!("mountPath {:?} is not an absolute path below /", mount.mount_path))
         })?;
-        host_ids |= utility.is_some() && !read_only && matches!(volume.kind, VolumeKind::Host { .. });
+        host_ids |=
+            reaches_out(container, utility) && !read_only && matches!(volume.kind, VolumeKind::Host { .. });
         mounts.push(MountPlan { source: volume.source(context.dir), sub_path, path, read_only });
     }
     let mut plan = ContainerPlan {
@@ -339,7 +359,7 @@ fn container_plan(
         env: Vec::new(),
         working_dir: container.working_dir.clone().filter(|d| !d.is_empty()),
         mounts,
-        pod_network: utility.is_none() && context.network != Network::Host,
+        pod_network: !reaches_out(container, utility) && context.network != Network::Host,
         utility: utility.is_some(),
         host_ids,
         termination_path: container

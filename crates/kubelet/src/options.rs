@@ -12,7 +12,8 @@ pub struct Options {
     pub data_dir: PathBuf,
     /// Our executable, which knows the hidden subcommands `pod-supervisor` and `pod-sandbox`.
     pub exe: PathBuf,
-    /// Directories of this machine below which hostPath volumes may lie (the bucket of results, caches).
+    /// Directories of this machine below which hostPath volumes may lie (the bucket of results, caches). A volume of a
+    /// container is one of them itself: an engine mounts by name, and a job can put links below.
     pub allow_host_paths: Vec<PathBuf>,
     /// Which network jobs get.
     pub network: Network,

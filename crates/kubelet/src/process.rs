@@ -33,6 +33,10 @@ use tokio::sync::mpsc;
 const FIRST_ID: u32 = 524_288;
 /// How many Pods get ids of their own before ranges are shared.
 const ID_RANGES: u32 = 1024;
+/// How often an engine of our own is looked at: the containers' stages give up one that stays away for a minute.
+const ENGINE_LOOK: Duration = Duration::from_secs(5);
+/// It starts in less.
+const ENGINE_PATIENCE: Duration = Duration::from_secs(30);
 /// The kernel tells of a closed file a moment before it gives up its lock.
 const AFTER_CLOSE: Duration = Duration::from_millis(50);
 
@@ -174,6 +178,12 @@ impl ProcessRuntime {
             // The runner looks again every so often, so this costs time and nothing else.
             tracing::warn!(pod_uid = uid, "cannot watch {}: {e}", dir.path().display());
         }
+    }
+
+    async fn remove_containers(&self, uid: &str) -> Result<(), Error> {
+        let Some(engine) = &self.options.engine else { return Ok(()) };
+        engine.ensure().await?;
+        engine.remove_pod(uid).await.map_err(|e| Error::Other(e.to_string()))
     }
 
     fn unwatch(&self, uid: &str) {
@@ -336,9 +346,7 @@ impl Runtime for ProcessRuntime {
             })
             .await?;
         }
-        if let Some(engine) = &self.options.engine {
-            engine.remove_pod(uid).await.map_err(|e| Error::Other(e.to_string()))?;
-        }
+        self.remove_containers(uid).await?;
         record.close_as_lost(
             self.clock.now(),
             "the process that watched over this Pod is gone (was it killed, or the machine restarted?); its run is lost",
@@ -354,10 +362,8 @@ impl Runtime for ProcessRuntime {
 
     async fn remove(&self, uid: &str) -> Result<(), Error> {
         self.unwatch(uid);
-        if let Some(engine) = &self.options.engine {
-            // Its stages have removed them, unless they were killed.
-            engine.remove_pod(uid).await.map_err(|e| Error::Other(e.to_string()))?;
-        }
+        // Its stages have removed them, unless they were killed.
+        self.remove_containers(uid).await?;
         self.pull_failures.lock().retain(|(of, _), _| of != uid);
         // Renamed first: a Pod is there or it is not, whenever we are killed.
         let from = self.options.pods_dir.join(uid);
@@ -392,10 +398,25 @@ impl Runtime for ProcessRuntime {
     }
 
     async fn changed(&self) -> String {
-        match self.changed.lock().await.recv().await {
-            Some(uid) => uid,
-            // The sender lives in `self`.
-            None => std::future::pending().await,
+        let mut changed = self.changed.lock().await;
+        let own = self.options.engine.as_ref().filter(|e| e.service.is_some());
+        loop {
+            tokio::select! {
+                uid = changed.recv() => match uid {
+                    Some(uid) => return uid,
+                    // The sender lives in `self`.
+                    None => std::future::pending().await,
+                },
+                // Nobody else would start it again while no Pod comes, and those that run need it.
+                () = self.clock.sleep(ENGINE_LOOK), if own.is_some() => {
+                    let Some(engine) = own else { continue };
+                    match tokio::time::timeout(ENGINE_PATIENCE, engine.ensure()).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(e)) => tracing::warn!("pod runner: the container engine is away: {e}"),
+                        Err(_) => tracing::warn!("pod runner: the container engine does not answer"),
+                    }
+                }
+            }
         }
     }
 

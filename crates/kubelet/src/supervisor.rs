@@ -36,6 +36,8 @@ use std::time::{Duration, Instant};
 
 /// How long a sandbox may take to die after it was told to kill everything, before it is killed itself.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the Pod's network may take to be made, which is all that an engine that hangs can hold us up for.
+const NETWORK_PATIENCE: Duration = Duration::from_secs(120);
 /// How long a new supervisor waits for the lock, which a dying one may hold for a moment more.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -203,6 +205,7 @@ impl Supervisor {
     /// The process that keeps the Pod's network namespace: it brings loopback up and then only waits.
     fn start_network(&mut self) -> Result<(), Error> {
         let (ours, theirs) = socket_pair()?;
+        ours.set_read_timeout(Some(NETWORK_PATIENCE)).map_err(channel_error)?;
         let child = self
             .sandbox_command(self.verb("engine-network", "network"), theirs)
             .arg(nix::unistd::getpid().to_string())
@@ -212,12 +215,20 @@ impl Supervisor {
         let pid = pid_of(child.id());
         let mut channel = Channel::new(ours.try_clone().map_err(channel_error)?).map_err(channel_error)?;
         loop {
-            match channel.receive().map_err(channel_error)? {
-                Some(Message::Ready) => break,
-                Some(Message::Notice(text)) => self.notice(text)?,
-                Some(Message::Failed(why)) => return self.fail_before_start(&why),
-                Some(_) => {}
-                None => return self.fail_before_start("the keeper of the Pod's network ended unexpectedly"),
+            match channel.receive() {
+                Ok(Some(Message::Ready)) => break,
+                Ok(Some(Message::Notice(text))) => self.notice(text)?,
+                Ok(Some(Message::Failed(why))) => return self.fail_before_start(&why),
+                Ok(Some(_)) => {}
+                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
+                    // What it may have made nevertheless goes when the Pod is removed.
+                    let _ = kill(pid, Signal::SIGKILL);
+                    return self.fail_before_start("the keeper of the Pod's network does not get it made");
+                }
+                Err(e) => return Err(channel_error(e)),
+                Ok(None) => {
+                    return self.fail_before_start("the keeper of the Pod's network ended unexpectedly");
+                }
             }
         }
         self.network = Some((pid, OwnedFd::from(ours)));

@@ -56,6 +56,8 @@ pub async fn run(
     clock: SharedClock,
     stop: CancellationToken,
 ) {
+    // Without one no client can be made; that another part of the process has chosen one already is no failure.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let http = match reqwest::Client::builder().timeout(PATIENCE).build() {
         Ok(http) => http,
         Err(error) => {
@@ -120,12 +122,17 @@ struct Answer {
 impl Scheduler {
     async fn look(&self, name: &str) -> Outcome {
         let Some(job) = self.jobs.get(name) else { return Outcome::Done };
-        let ours = [KUBERNETES_AGENT, "tekton-pipeline"].contains(&job.spec.agent.as_str());
-        if job.status.state != State::Scheduling || job.complete() || !ours {
+        if job.status.state != State::Scheduling || job.complete() {
             return Outcome::Done;
         }
+        // To other agents a cluster means nothing; they, too, wait until the job is triggered.
+        let chosen = [KUBERNETES_AGENT, "tekton-pipeline"].contains(&job.spec.agent.as_str());
         let snapshot = self.config.snapshot();
-        let cluster = match choose(&snapshot, &job.spec.cluster) {
+        let choice = match chosen {
+            true => choose(&snapshot, &job.spec.cluster),
+            false => Choice::Cluster(job.spec.cluster.clone()),
+        };
+        let cluster = match choice {
             Choice::Cluster(cluster) => cluster,
             Choice::Ask(url) => match self.ask(&snapshot, &url, &job.spec.job).await {
                 Ok(cluster) => cluster,

@@ -313,3 +313,33 @@ impl Cluster {
         self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
     }
 }
+
+#[tokio::test]
+async fn the_scheduler_sends_jobs_on_whatever_their_agent_is() {
+    let cluster = Cluster::start(|snapshot| {
+        let mappings = [("default".to_owned(), "other".to_owned())].into();
+        snapshot.prow.scheduler.failover = Some(prow_config::prowconfig::FailoverScheduling { mappings });
+    })
+    .await;
+    let stop = CancellationToken::new();
+    let scheduler = tokio::spawn(prow_plank::scheduler::run(
+        cluster.config.clone(),
+        cluster.clients.clone(),
+        cluster.jobs.clone(),
+        cluster.clock.shared(),
+        stop.clone(),
+    ));
+    let waiting = json!({"status": {"state": "scheduling"}});
+    cluster.create("ours", waiting.clone()).await;
+    let mut foreign = waiting;
+    foreign["spec"] = json!({"agent": "jenkins", "pod_spec": null});
+    cluster.create("theirs", foreign).await;
+    let sent_on = |name: &'static str| {
+        cluster.jobs.wait_for(move |jobs| jobs.get(name).filter(|j| j.status.state != State::Scheduling))
+    };
+    assert_eq!(sent_on("ours").await.spec.cluster, "other");
+    let theirs = sent_on("theirs").await;
+    assert_eq!((theirs.spec.cluster.as_str(), theirs.status.state.clone()), ("default", State::Triggered));
+    stop.cancel();
+    scheduler.await.unwrap();
+}

@@ -51,10 +51,14 @@ impl DataDir {
     }
 }
 
+/// In a scratch directory: held as long as its process lives.
+const SCRATCH_LOCK: &str = "in-use";
+
 /// A directory for one run of a tool, removed with all that is in it when this is dropped.
 #[derive(Debug)]
 pub struct Scratch {
     dir: tempfile::TempDir,
+    _lock: Flock<File>,
     path: PathBuf,
     given: std::cell::Cell<u32>,
 }
@@ -66,12 +70,14 @@ impl Scratch {
         let dir = dir.context("cannot make a temporary directory (TMPDIR says where)")?;
         let path = dir.path().canonicalize();
         let path = path.with_context(|| format!("cannot use {}", dir.path().display()))?;
-        Ok(Scratch { dir, path, given: Default::default() })
-    }
-
-    /// Where it is: absolute, without links.
-    pub fn path(&self) -> &Path {
-        &self.path
+        // Locked before it has its name, so that nobody takes the directory for abandoned in between.
+        let (new, file) = (path.join("new"), path.join(SCRATCH_LOCK));
+        let failed = || format!("cannot write {}", file.display());
+        let open = File::create(&new).with_context(failed)?;
+        let lock = Flock::lock(open, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| error);
+        let lock = lock.with_context(failed)?;
+        std::fs::rename(&new, &file).with_context(failed)?;
+        Ok(Scratch { dir, _lock: lock, path, given: Default::default() })
     }
 
     /// A new directory in it.
@@ -96,6 +102,44 @@ impl Scratch {
                 done => return done.with_context(|| format!("cannot remove {}", path.display())),
             }
         }
+    }
+}
+
+/// A scratch directory of ours whose process was killed; nobody else finds it while this lives.
+#[derive(Debug)]
+pub struct Abandoned {
+    path: PathBuf,
+    _lock: Flock<File>,
+}
+
+impl Abandoned {
+    /// All of them among the temporary files.
+    pub fn find(prefix: &str) -> Vec<Abandoned> {
+        use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+        let ours = nix::unistd::geteuid().as_raw();
+        let entries = std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten();
+        entries
+            .filter(|e| e.file_name().to_string_lossy().starts_with(prefix))
+            .filter(|e| e.metadata().is_ok_and(|m| m.is_dir() && m.uid() == ours))
+            .filter_map(|e| {
+                let path = e.path().canonicalize().ok()?;
+                let mut open = File::options();
+                let open = open.read(true).custom_flags(nix::fcntl::OFlag::O_NOFOLLOW.bits());
+                let file = open.open(path.join(SCRATCH_LOCK)).ok()?;
+                let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()?;
+                Some(Abandoned { path, _lock: lock })
+            })
+            .collect()
+    }
+
+    /// Where it is: absolute, without links.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes it.
+    pub fn remove(self) -> anyhow::Result<()> {
+        std::fs::remove_dir_all(&self.path).with_context(|| format!("cannot remove {}", self.path.display()))
     }
 }
 

@@ -333,6 +333,12 @@ impl World {
         );
         let stop = controllers.stop.clone();
         controllers.spawn("plank", plank.run(stop));
+        // Always: the configuration may turn scheduler.enabled on, or off with jobs that wait, while we run.
+        let stop = controllers.stop.clone();
+        controllers.spawn(
+            "scheduler",
+            prow_plank::scheduler::run(config.clone(), clients.clone(), jobs.clone(), clock.clone(), stop),
+        );
         let crier = Crier {
             config: config.clone(),
             clients: clients.clone(),

@@ -223,6 +223,28 @@ fn ctrl_c_ends_the_job_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn what_a_killed_run_leaves_the_next_one_removes() {
+    let fixture = fixture("echo started; while :; do sleep 0.1; done", "");
+    let (path, out, tmp) = (checkout(&fixture), fixture.path("out"), fixture.path("tmp"));
+    std::fs::create_dir(&tmp).unwrap();
+    let args = fixture.args(&["run", "unit", "--path", &path, "--out-dir", &out, "--runtime=process"]);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let mut prow = Prow::start_with(&args, &[("TMPDIR", &tmp)]);
+    prow.line_with("started");
+    prow.signal("KILL");
+    prow.end();
+    assert_ne!(processes_mentioning(&tmp), Vec::<String>::new(), "the Pod goes on");
+    // One that has nothing to run.
+    let args = fixture.args(&["run", "nothing", "--path", &path, "--out-dir", &out, "--runtime=process"]);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let (status, _, stderr) = Prow::start_with(&args, &[("TMPDIR", &tmp)]).end();
+    assert_eq!(status.code(), Some(125), "{stderr}");
+    assert!(stderr.contains("cleaning up after a run that was killed"), "{stderr}");
+    assert_eq!(processes_mentioning(&tmp), Vec::<String>::new(), "{stderr}");
+    assert_eq!(std::fs::read_dir(&tmp).unwrap().count(), 0, "{stderr}");
+}
+
+#[test]
 fn what_cannot_be_run_says_why() {
     let fixture = fixture("true", "clone_uri: http://127.0.0.1:9/acme/rocket.git");
     let path = checkout(&fixture);

@@ -249,6 +249,27 @@ fn only_utilities_get_the_network_and_only_those_that_need_it_the_machines_ids()
 }
 
 #[test]
+fn a_job_that_calls_itself_a_utility_does_not_get_the_machines_network() {
+    let utility = |image: &str, more: Value| {
+        let mut c = json!({"name": "c", "image": image});
+        c.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let spec = json!({"volumes": [{"name": "v", "emptyDir": {}}], "containers": [c]});
+        let plan = try_build(spec, Isolation::Sandboxed(Identity::Own), Network::Isolated).unwrap().plan;
+        !plan.containers[0].pod_network
+    };
+    let options = json!([{"name": "SIDECAR_OPTIONS", "value": "{}"}, {"name": "JOB_SPEC", "value": "{}"}]);
+    let mount = |path: &str| json!({"volumeMounts": [{"name": "v", "mountPath": path}]});
+    assert!(utility("sidecar", json!({"env": options})));
+    assert!(utility("clonerefs", mount("/home/prow/go")));
+    assert!(!utility("entrypoint", json!({"env": [{"name": "ENTRYPOINT_OPTIONS", "value": "{}"}]})));
+    assert!(!utility("clonerefs", json!({"env": [{"name": "GIT_SSH_COMMAND", "value": "sh"}]})));
+    assert!(!utility("clonerefs", json!({"envFrom": [{"secretRef": {"name": "s"}}]})));
+    for path in ["/usr/bin", "/etc", "/root", "/prow/bin"] {
+        assert!(!utility("clonerefs", mount(path)), "{path}");
+    }
+}
+
+#[test]
 fn without_mounts_paths_are_rewritten_everywhere() {
     let spec = json!({
         "volumes": [{"name": "logs", "emptyDir": {}}, {"name": "tools", "emptyDir": {}}, {"name": "code", "emptyDir": {}}],

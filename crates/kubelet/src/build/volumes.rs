@@ -163,6 +163,14 @@ fn one(
                 format!("volume {name}: hostPath {} is not below a directory this pod runner allows", h.path);
             return Err(Problem::mount(message, None));
         }
+        if context.engine.is_some() && !context.allow_host_paths.iter().any(|allowed| path == allowed) {
+            let message = format!(
+                "volume {name}: hostPath {} is below a directory that this pod runner allows: an engine mounts by name, \
+                 and a job could put a link there in time, so name the allowed directory itself",
+                h.path
+            );
+            return Err(Problem::mount(message, None));
+        }
         let check = h.type_.clone().unwrap_or_default();
         return volume(VolumeKind::Host { path: path.to_owned(), check });
     }

@@ -22,7 +22,8 @@ const SOCKET_PATH_LIMIT: usize = 107;
 pub struct Service {
     dir: PathBuf,
     flags: &'static [&'static str],
-    starting: tokio::sync::Mutex<()>,
+    /// Held while it is started; true once it is not to be started any more.
+    stopped: tokio::sync::Mutex<bool>,
 }
 
 impl Service {
@@ -32,7 +33,7 @@ impl Service {
     /// If there is no podman, or it does not come to answer.
     pub async fn start(dir: &Path, flags: &'static [&'static str]) -> Result<Service, Error> {
         crate::poddir::private_dir(dir)?;
-        let service = Service { dir: dir.to_owned(), flags, starting: tokio::sync::Mutex::new(()) };
+        let service = Service { dir: dir.to_owned(), flags, stopped: tokio::sync::Mutex::new(false) };
         if service.socket().as_os_str().len() > SOCKET_PATH_LIMIT {
             return Err(Error::Other(format!(
                 "{} is too long for a socket; choose a shorter data directory",
@@ -56,10 +57,10 @@ impl Service {
         self.dir.join("podman.pid")
     }
 
-    /// Starts it if it does not answer.
+    /// Starts it if it does not answer, unless it was stopped.
     pub async fn ensure(&self, client: &Client) -> Result<(), Error> {
-        let _starting = self.starting.lock().await;
-        if client.version().await.is_ok() {
+        let stopped = self.stopped.lock().await;
+        if *stopped || client.version().await.is_ok() {
             return Ok(());
         }
         self.kill(Signal::SIGKILL);
@@ -108,6 +109,7 @@ impl Service {
 
     /// Ends it, and waits a little until it has.
     pub async fn stop(&self) {
+        *self.stopped.lock().await = true;
         self.kill(Signal::SIGTERM);
         for _ in 0..TRIES {
             if tokio::net::UnixStream::connect(self.socket()).await.is_err() {

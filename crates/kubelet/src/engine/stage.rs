@@ -13,6 +13,7 @@ use crate::sandbox::process::KILL_ALL;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::signal::SigSet;
 use nix::sys::stat::{Mode, mkdirat};
+use std::cell::Cell;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -27,6 +28,9 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// How long an engine may be away before its containers are given up: it may be starting again.
 const ENGINE_PATIENCE: u32 = 120;
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// The signal after which nothing is left to ask for.
+const KILL: &str = "KILL";
 
 fn engine(e: EngineError) -> Error {
     Error::Other(e.to_string())
@@ -51,7 +55,7 @@ impl Signals {
             on(SignalKind::interrupt(), "INT")?,
             on(SignalKind::hangup(), "HUP")?,
             on(SignalKind::quit(), "QUIT")?,
-            on(SignalKind::user_defined1(), "KILL")?,
+            on(SignalKind::user_defined1(), KILL)?,
         ]);
         // The supervisor's mask, which we have inherited, blocks them.
         SigSet::all().thread_unblock().map_err(|e| Error::system("unblock signals", e))?;
@@ -95,8 +99,9 @@ pub fn network(up: &mut Channel, dir: &str, parent: &str) -> Result<(), Error> {
             .await
             .map_err(engine)?;
         let started = client.start(&id).await.map_err(engine);
+        // A supervisor that died meanwhile is no reason to leave the container.
+        let started = started.and_then(|()| up.send(&Message::Ready).map_err(broken));
         if started.is_ok() {
-            up.send(&Message::Ready).map_err(broken)?;
             signals.next().await;
         }
         client.remove(&id).await.map_err(engine)?;
@@ -117,8 +122,11 @@ pub fn container(up: &mut Channel, dir: &str, parent: &str, name: &str) -> Resul
         let binds = binds(&dir, container)?;
         let spec = spec::create(&pod, &plan, container, binds);
         let id = client.create(&spec::name(&pod.uid, name), &spec).await.map_err(engine)?;
-        up.send(&Message::Created(format!("{}://{id}", plan.scheme))).map_err(broken)?;
-        let run = run(up, &client, &id, signals).await;
+        let run = match up.send(&Message::Created(format!("{}://{id}", plan.scheme))) {
+            Ok(()) => run(up, &client, &id, signals).await,
+            // The supervisor died while the container was being made: nobody wants it any more.
+            Err(e) => Err(broken(e)),
+        };
         let removed = client.remove(&id).await.map_err(engine);
         up.send(&run?).map_err(broken)?;
         removed
@@ -134,11 +142,13 @@ async fn run(up: &mut Channel, client: &Client, id: &str, mut signals: Signals) 
     let copy =
         demultiplex(frames, |is_err, bytes| if is_err { err.write_all(bytes) } else { out.write_all(bytes) });
     let mut copy = std::pin::pin!(copy);
-    let mut wait = std::pin::pin!(ended(client, id));
+    let away = Cell::new(false);
+    let mut wait = std::pin::pin!(ended(client, id, &away));
     let pid = client.inspect(id).await.map_or(0, |i| i.state.pid);
     let mut oom = (pid > 0).then(|| OomCount::of_process(pid)).flatten();
     let mut short_of_memory = false;
     let mut copied = false;
+    let mut unsent = None;
     let code = loop {
         tokio::select! {
             code = &mut wait => {
@@ -153,9 +163,22 @@ async fn run(up: &mut Channel, client: &Client, id: &str, mut signals: Signals) 
                     up.send(&Message::Notice(format!("a container's log is incomplete: {e}"))).map_err(broken)?;
                 }
             }
-            name = signals.next() => client.kill(id, name).await.map_err(engine)?,
+            name = signals.next() => {
+                // Who has been told to die now is not asked to end after that.
+                let name = if unsent == Some(KILL) { KILL } else { name };
+                unsent = pass_on(client, id, name).await;
+            }
+            () = sleep(PAUSE), if unsent.is_some() => {
+                if let Some(name) = unsent {
+                    unsent = pass_on(client, id, name).await;
+                }
+            }
         }
     };
+    if away.get() {
+        let notice = "the container engine was away while a container ran: its log may be incomplete";
+        up.send(&Message::Notice(notice.to_owned())).map_err(broken)?;
+    }
     if !copied && timeout(DRAIN, copy).await.is_err() {
         up.send(&Message::Notice("a container's output was not closed in time".to_owned()))
             .map_err(broken)?;
@@ -168,8 +191,19 @@ async fn run(up: &mut Channel, client: &Client, id: &str, mut signals: Signals) 
     })
 }
 
-/// Waits for its end, over an engine that goes away and comes back.
-async fn ended(client: &Client, id: &str) -> Result<i32, Error> {
+/// Signals the container. Gives the signal back if the engine is away: a container must not miss it, nor be given up.
+async fn pass_on(client: &Client, id: &str, name: &'static str) -> Option<&'static str> {
+    match client.kill(id, name).await {
+        Ok(()) => None,
+        Err(e) => {
+            tracing::debug!("cannot send {name} to a container, trying again: {e}");
+            Some(name)
+        }
+    }
+}
+
+/// Waits for its end, over an engine that goes away and comes back; notes in `away` that it did.
+async fn ended(client: &Client, id: &str, away: &Cell<bool>) -> Result<i32, Error> {
     let mut tries = 0;
     loop {
         let error = match client.wait(id).await {
@@ -177,6 +211,7 @@ async fn ended(client: &Client, id: &str) -> Result<i32, Error> {
             Err(e) => e,
         };
         tries += 1;
+        away.set(true);
         if error.is_absent() || tries > ENGINE_PATIENCE {
             return Err(engine(error));
         }

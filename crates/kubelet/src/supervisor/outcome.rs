@@ -50,7 +50,9 @@ impl Active {
             }
             Some(Message::Exited(code)) => (code, None, None),
             Some(Message::Killed(signal)) => (128 + signal, Some(signal), None),
-            Some(Message::Failed(why)) => return start_error(finished_at, &why),
+            Some(Message::Failed(why)) if self.started_at.is_none() => return start_error(finished_at, &why),
+            // It ran, and how it ended is not known: an engine that went away for good, for instance.
+            Some(Message::Failed(why)) => (137, None, Some(why)),
             _ => match self.reaped {
                 Some((WaitStatus::Signaled(_, signal, _), _)) => {
                     (128 + signal as i32, Some(signal as i32), None)
@@ -105,6 +107,34 @@ pub(super) fn start_error(now: Timestamp, why: &str) -> ContainerState {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_has_run_is_no_start_error() {
+        let container: ContainerPlan = serde_json::from_value(serde_json::json!({
+            "name": "c", "argv": [], "env": [], "mounts": [], "pod_network": true, "utility": false,
+            "host_ids": false, "termination_path": "/t", "termination_from_logs": false,
+        }))
+        .unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let state = |started_at| {
+            let active = Active {
+                pid: Pid::from_raw(1),
+                started_at,
+                outcome: Some(Message::Failed("the engine is away".to_owned())),
+                reaped: None,
+                channel_closed: true,
+                log_closed: true,
+                log_problem: None,
+            };
+            match active.final_state(&container, &PodDir::new(dir.path())) {
+                ContainerState::Terminated { exit_code, reason, message, .. } => (exit_code, reason, message),
+                other => panic!("{other:?}"),
+            }
+        };
+        let why = Some("the engine is away".to_owned());
+        assert_eq!(state(None), (128, REASON_START_ERROR.to_owned(), why.clone()));
+        assert_eq!(state(Some(Timestamp::UNIX_EPOCH)), (137, REASON_ERROR.to_owned(), why));
+    }
 
     #[test]
     fn a_moment_beyond_the_clock_is_none_and_no_panic() {

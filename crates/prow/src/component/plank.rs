@@ -78,5 +78,6 @@ pub async fn main(args: Args) -> anyhow::Result<()> {
         );
     };
     let lease = "prow-controller-manager-leader-lock";
-    leader::lead(&connected.clients, &namespace, lease, start.clock.clone(), &start.stop, work).await
+    leader::lead(args.dry_run, &connected.clients, &namespace, lease, start.clock.clone(), &start.stop, work)
+        .await
 }

@@ -49,6 +49,7 @@ pub async fn main(args: Args) -> anyhow::Result<()> {
         }
     };
     leader::lead(
+        args.dry_run,
         &connected.clients,
         &namespace,
         "prow-sinker-leaderlock",

@@ -2,21 +2,22 @@
 
 use super::shell::Shell;
 use super::stubs::Objects;
-use crate::datadir::Scratch;
 use crate::world::RunnerArgs;
 use anyhow::Context;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{ConfigMap, ContainerState, ContainerStatus, Event, Pod, PodSpec, Secret};
-use kube::Api;
-use kube::api::{DeleteParams, PostParams};
+use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::runtime::WatchStreamExt;
+use kube::runtime::wait::await_condition;
+use kube::runtime::wait::conditions::is_deleted;
 use kube::runtime::watcher::{self, watch_object, watcher};
+use kube::{Api, ResourceExt};
 use prow_apiserver::ApiServer;
 use prow_kubelet::{Kubelet, LogError, LogQuery, LogStream};
 use prow_service::clock::SystemClock;
 use std::collections::{BTreeSet, HashSet};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
@@ -55,19 +56,18 @@ pub struct Here {
 }
 
 impl Here {
-    /// Starts it; hostPath volumes may lie below `host_paths`.
+    /// Starts it on what is in `data_dir`, if anything is; hostPath volumes may lie below `host_paths`.
     pub async fn start(
         runner: &RunnerArgs,
-        scratch: &Scratch,
+        data_dir: &Path,
         host_paths: Vec<PathBuf>,
         namespace: &str,
     ) -> anyhow::Result<Here> {
-        let data_dir = scratch.directory("data")?;
         let server = ApiServer::open(&data_dir.join("apiserver"), prow_apiserver::Options::default())?;
         server.ensure_namespace(namespace).await?;
         // In process only: nothing listens, so nobody else gets in.
         let client = kube::Client::new(server.router(), namespace.to_owned());
-        let options = runner.options(&data_dir, host_paths)?;
+        let options = runner.options(data_dir, host_paths)?;
         let kubelet = Arc::new(Kubelet::start(options, client.clone(), SystemClock::shared()).await?);
         Ok(Here { client, kubelet, namespace: namespace.to_owned() })
     }
@@ -116,6 +116,19 @@ impl Here {
         };
         follower.follow(&pods, Api::namespaced(client.clone(), namespace), stop).await?;
         Ok(follower.seen)
+    }
+
+    /// Ends the Pods that an earlier process left, and waits until nothing of them is there.
+    pub async fn end_all(&self) -> anyhow::Result<()> {
+        let all: Api<Pod> = Api::all(self.client.clone());
+        for pod in all.list(&ListParams::default()).await.context("cannot list Pods")? {
+            let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+            let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+            let (name, uid) = (pod.name_any(), pod.uid().unwrap_or_default());
+            pods.delete(&name, &DeleteParams::default()).await.context("cannot delete a Pod")?;
+            await_condition(pods, &name, is_deleted(&uid)).await.context("cannot watch a Pod")?;
+        }
+        Ok(())
     }
 
     /// Ends what still runs, and waits until it has.

@@ -1,6 +1,7 @@
 //! `prow run`: one job here and now, with the ProwJob and the Pod that a pull request or a branch would get
 //! (prow-runtime §7, §8; prow-config §1).
 
+mod abandoned;
 mod checkout;
 mod end;
 mod here;
@@ -116,6 +117,9 @@ enum Format {
     Json,
 }
 
+/// What the names of scratch directories begin with.
+const SCRATCH: &str = "prow-run-";
+
 /// A job that could not be run at all.
 const NOT_RUN: u8 = 125;
 
@@ -132,7 +136,8 @@ pub async fn main(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let scratch = Scratch::new("prow-run-")?;
+    abandoned::tidy(&args.runner).await;
+    let scratch = Scratch::new(SCRATCH)?;
     let mut subject = subject::find(args, &scratch).await?;
     let out_dir = out_dir(args, &subject.job)?;
     let without = stubs::clone_as_nobody(&mut subject.job.spec, &args.secret);
@@ -158,9 +163,10 @@ async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     write_prowjob(&out_dir, &subject.job)?;
 
     let stop = shutdown::on_signal().context("cannot watch for signals")?;
-    let mut host_paths = vec![out_dir.clone(), scratch.path().to_owned()];
+    let mut host_paths = vec![out_dir.clone()];
+    host_paths.extend(shell.iter().map(|s| s.dir().to_owned()));
     host_paths.extend(subject.checkouts.iter().map(|c| c.directory.clone()));
-    let here = Here::start(&args.runner, &scratch, host_paths, &subject.namespace).await?;
+    let here = Here::start(&args.runner, &scratch.directory("data")?, host_paths, &subject.namespace).await?;
     eprintln!("prow run: {} as build {build_id}; {}", subject.title(), here.how());
     let to_stdout = args.output.is_none();
     let seen = here.run(pod, &objects, subject.job.spec.pod_spec.as_deref(), shell, to_stdout, &stop).await;

@@ -65,6 +65,11 @@ pub fn prepare(spec: &mut ProwJobSpec, scratch: &Scratch) -> anyhow::Result<Shel
 }
 
 impl Shell {
+    /// Where the pipes are.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Waits, on threads that the end of this process ends, for containers that fail, and connects the keyboard to
     /// one after the other.
     pub fn serve(&self) {
