@@ -339,7 +339,7 @@ async fn the_scheduler_sends_jobs_on_whatever_their_agent_is() {
     };
     assert_eq!(sent_on("ours").await.spec.cluster, "other");
     let theirs = sent_on("theirs").await;
-    assert_eq!((theirs.spec.cluster.as_str(), theirs.status.state.clone()), ("default", State::Triggered));
+    assert_eq!((theirs.spec.cluster.as_str(), theirs.status.state), ("default", State::Triggered));
     stop.cancel();
     scheduler.await.unwrap();
 }
