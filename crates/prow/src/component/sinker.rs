@@ -40,8 +40,9 @@ pub async fn main(args: Args) -> anyhow::Result<()> {
         if args.run_once {
             jobs.ready().await;
             let done = prow_sinker::cycle(&config.snapshot(), &clients, &jobs, clock.now()).await;
+            let did = if args.dry_run { "dry run: would have deleted" } else { "deleted" };
             println!(
-                "deleted {} ProwJobs and {} Pods; {} deletions failed",
+                "{did} {} ProwJobs and {} Pods; {} deletions failed",
                 done.prowjobs, done.pods, done.failures
             );
         } else {
