@@ -1,9 +1,14 @@
-//! Whether the kernel ended processes of a container for lack of memory. Engines say so, but not all of them on all
-//! kernels; the control group's own count is there until the engine removes the group.
+//! Whether the kernel ended processes of a container for lack of memory. Engines say so, but the news and the end of
+//! the container race each other in all of them on version 1 of control groups; the group's own count is there only
+//! until the engine removes the group; what the kernel has logged stays, for those who may read it.
 
-use std::fs::File;
-use std::io::{Read, Seek};
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Seek};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+/// Longer than any record of the kernel's log, which gives one a read.
+const RECORD: usize = 16 * 1024;
 
 /// The open count of one control group.
 pub struct OomCount(File);
@@ -21,6 +26,35 @@ impl OomCount {
         // A group that is gone does not say any more.
         self.0.rewind().and_then(|()| self.0.read_to_string(&mut text)).is_ok() && counted(&text)
     }
+}
+
+/// True if the kernel has logged that it ended a process of the container with this id, which is part of the name of
+/// its control group. False where the log is not for us to read.
+pub fn logged(id: &str) -> bool {
+    let log = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open("/dev/kmsg");
+    let Ok(mut log) = log else { return false };
+    let mut record = vec![0; RECORD];
+    loop {
+        match log.read(&mut record) {
+            Ok(0) => return false,
+            Ok(n) if tells_of(&String::from_utf8_lossy(&record[..n]), id) => return true,
+            Ok(_) => {}
+            // Records that are written faster than we read are skipped.
+            Err(e) if matches!(e.kind(), ErrorKind::BrokenPipe | ErrorKind::Interrupted) => {}
+            // The end of what there is, or no permission.
+            Err(_) => return false,
+        }
+    }
+}
+
+/// Of a record such as `6,857,21659236661,-;oom-kill:constraint=CONSTRAINT_MEMCG,…,oom_memcg=/a,task_memcg=/a/ID,task=…`.
+fn tells_of(record: &str, id: &str) -> bool {
+    let text = record.split_once(';').map_or("", |(_, text)| text);
+    !id.is_empty()
+        && text.starts_with("oom-kill:")
+        && text
+            .split(',')
+            .any(|part| part.strip_prefix("task_memcg=").is_some_and(|group| group.contains(id)))
 }
 
 /// Where the count may be, by /proc/PID/cgroup.
@@ -59,5 +93,17 @@ mod tests {
         assert_eq!(files("0::/machine.slice/c"), [Path::new("/sys/fs/cgroup/machine.slice/c/memory.events")]);
         assert!(counted("low 0\noom 1\noom_kill 2\n") && counted("under_oom 0\noom_kill 1"));
         assert!(!counted("oom_kill_disable 1\noom_kill 0\n") && !counted(""));
+    }
+
+    #[test]
+    fn the_kernels_log_names_the_container() {
+        let record = "6,857,21659236661,-;oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=libpod-beef,\
+                      mems_allowed=0,oom_memcg=/pods,task_memcg=/pods/libpod-cafe,task=tail,pid=10727,uid=0\n";
+        assert!(tells_of(record, "cafe"));
+        assert!(!tells_of(record, "beef"), "a name elsewhere in the record");
+        assert!(!tells_of(record, "") && !tells_of("", "cafe"));
+        assert!(!tells_of("6,1,1,-;Memory cgroup out of memory: task_memcg=/cafe", "cafe"));
+        // Whatever is logged on this machine, and whoever may read it.
+        assert!(!logged("no container is called so"));
     }
 }

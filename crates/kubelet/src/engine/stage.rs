@@ -2,7 +2,7 @@
 //! long as its container, passes signals in and output out, and removes it.
 
 use super::http::{Client, EngineError, demultiplex};
-use super::memory::OomCount;
+use super::memory::{self, OomCount};
 use super::spec::{self, Bind};
 use crate::error::Error;
 use crate::plan::{ContainerPlan, EnginePlan, PodPlan};
@@ -184,7 +184,7 @@ async fn run(up: &mut Channel, client: &Client, id: &str, mut signals: Signals) 
             .map_err(broken)?;
     }
     let state = client.inspect(id).await.map_err(engine)?.state;
-    Ok(if code != 0 && (state.oom_killed || short_of_memory) {
+    Ok(if code != 0 && (state.oom_killed || short_of_memory || memory::logged(id)) {
         Message::OutOfMemory(code)
     } else {
         Message::Exited(code)
