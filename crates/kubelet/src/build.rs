@@ -9,7 +9,7 @@ pub mod rewrite;
 pub mod volumes;
 
 use crate::engine::images::Found;
-use crate::engine::spec;
+use crate::engine::{spec, ungranted};
 use crate::options::Network;
 use crate::plan::{
     ContainerPlan, EXE_IN_SANDBOX, EngineContainer, EnginePlan, Isolation, MountPlan, PodPlan,
@@ -269,6 +269,7 @@ pub fn build(pod: &Pod, objects: &Objects, context: &Context<'_>) -> Result<Buil
         containers: containers(&spec.containers)?,
         hide: context.hide.to_vec(),
         engine: context.engine.map(|e| e.plan.clone()),
+        names: spec::names(spec, pod.metadata.name.as_deref().unwrap_or_default()),
     };
     Ok(Built { plan, volumes, remarks: remarks(spec, context) })
 }
@@ -410,8 +411,7 @@ fn contained(
     argv: (Vec<String>, Vec<String>),
 ) -> Result<EngineContainer, Problem> {
     let image = engine.images.get(&container.name);
-    if image.is_some_and(|i| spec::is_forbidden_root(spec, container, i)) {
-        let message = "container has runAsNonRoot and image will run as root".to_owned();
+    if let Some(message) = image.and_then(|i| spec::forbidden_root(spec, container, i)) {
         return Err(Problem::config(&container.name, message));
     }
     if argv.0.is_empty() && image.is_some_and(|i| !i.has_program) && argv.1.is_empty() {
@@ -560,6 +560,9 @@ fn remarks(spec: &PodSpec, context: &Context<'_>) -> Vec<Remark> {
     };
     if all_containers(spec).any(probed) {
         say("ProbesIgnored", "probes and lifecycle hooks are not run by this pod runner".to_owned());
+    }
+    for message in ungranted::sentences(spec, context.engine.map(|e| e.allow_privileged)) {
+        say("NotGranted", message);
     }
     let token = spec
         .volumes

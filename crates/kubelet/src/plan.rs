@@ -36,6 +36,24 @@ pub struct PodPlan {
     /// Set for [`Isolation::Container`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<EnginePlan>,
+    /// By which names the Pod knows itself and others; for [`Isolation::Container`].
+    #[serde(default)]
+    pub names: NamesPlan,
+}
+
+/// A Pod's own name and how it finds out others'.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamesPlan {
+    /// `hostname`, or the Pod's name as far as a host's name goes.
+    pub hostname: String,
+    /// `hostAliases`, as `name:address`.
+    pub hosts: Vec<String>,
+    /// `dnsConfig.nameservers`; empty for the engine's.
+    pub nameservers: Vec<String>,
+    /// `dnsConfig.searches`.
+    pub searches: Vec<String>,
+    /// `dnsConfig.options`, as `ndots:2`.
+    pub options: Vec<String>,
 }
 
 /// The container engine that a Pod's containers run in.
@@ -43,6 +61,9 @@ pub struct PodPlan {
 pub struct EnginePlan {
     /// Its API.
     pub socket: PathBuf,
+    /// The version of it that is spoken; empty for the engine's own choice.
+    #[serde(default)]
+    pub api: String,
     /// Before the id in a `containerID`: `docker`, `podman`.
     pub scheme: String,
     /// The network mode of a Pod of its own network.
@@ -86,6 +107,15 @@ pub struct EngineContainer {
     pub read_only_root: bool,
     /// set-uid files give nothing.
     pub no_new_privileges: bool,
+    /// Every system call that the kernel has.
+    #[serde(default)]
+    pub seccomp_unconfined: bool,
+    /// It gets a terminal.
+    #[serde(default)]
+    pub tty: bool,
+    /// Its standard input stays open, and nobody writes to it.
+    #[serde(default)]
+    pub stdin: bool,
     /// Limit.
     pub memory: Option<i64>,
     /// Limit.

@@ -3,7 +3,7 @@
 use crate::build::env::{DEFAULT_PATH, Machine};
 use crate::error::Error;
 use crate::options::SandboxMode;
-use crate::plan::{ContainerPlan, PodPlan};
+use crate::plan::{ContainerPlan, NamesPlan, PodPlan};
 use crate::poddir::{PodDir, private_dir, remove_tree, write_json};
 use crate::process::IsolationKind;
 use crate::record::ContainerState;
@@ -165,6 +165,7 @@ async fn try_one(
         }],
         hide: hide.to_vec(),
         engine: None,
+        names: NamesPlan::default(),
     };
     write_json(&dir.plan(), &plan)?;
     let mut child = tokio::process::Command::new(exe)

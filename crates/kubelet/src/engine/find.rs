@@ -3,7 +3,7 @@
 use super::context::Engine;
 use super::http::Client;
 use super::service::Service;
-use super::{images, spec};
+use super::{docker_context, images, spec};
 use crate::error::Error;
 use crate::options::{Network, Options, RuntimeChoice};
 use crate::plan::EnginePlan;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// Longer than any machine takes for a trivial container.
+/// Longer than any machine takes for a trivial container, or for any one answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// More open files than this nobody needs.
 const MAX_OPEN_FILES: i64 = 1 << 20;
@@ -35,9 +35,15 @@ enum Candidate {
 }
 
 /// What of this machine decides where to look.
+#[derive(Default)]
 struct Surroundings {
     docker_host: Option<String>,
+    /// What the docker context in use names, or why it cannot be used.
+    docker_context: Option<Result<String, String>>,
+    /// Where `podman --remote` would look.
+    container_host: Option<String>,
     runtime_dir: Option<PathBuf>,
+    home: Option<PathBuf>,
     root: bool,
     podman: bool,
     runc: bool,
@@ -46,29 +52,64 @@ struct Surroundings {
 impl Surroundings {
     fn here() -> Surroundings {
         let path = std::env::var_os("PATH").unwrap_or_default();
+        let on_path = |name: &str| std::env::split_paths(&path).any(|dir| dir.join(name).is_file());
+        let text = |name: &str| std::env::var(name).ok().filter(|h| !h.is_empty());
+        let dir = |name: &str| std::env::var_os(name).filter(|d| !d.is_empty()).map(PathBuf::from);
+        let home = dir("HOME");
+        let user = PathBuf::from(format!("/run/user/{}", nix::unistd::geteuid()));
+        let config = dir("DOCKER_CONFIG").or_else(|| Some(home.as_ref()?.join(".docker")));
         Surroundings {
-            docker_host: std::env::var("DOCKER_HOST").ok().filter(|h| !h.is_empty()),
-            runtime_dir: std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from),
+            docker_host: text("DOCKER_HOST"),
+            docker_context: config
+                .and_then(|dir| docker_context::endpoint(&dir, text("DOCKER_CONTEXT").as_deref())),
+            container_host: text("CONTAINER_HOST"),
+            runtime_dir: dir("XDG_RUNTIME_DIR").or_else(|| user.is_dir().then_some(user)),
+            home,
             root: nix::unistd::geteuid().is_root(),
-            podman: std::env::split_paths(&path).any(|dir| dir.join("podman").is_file()),
-            runc: std::env::split_paths(&path).any(|dir| dir.join("runc").is_file()),
+            podman: on_path("podman"),
+            runc: on_path("runc"),
         }
+    }
+}
+
+/// An engine that `who` names, which is of use only on this machine.
+fn named(who: &str, host: &str) -> Candidate {
+    match host.strip_prefix("unix://") {
+        Some(path) => Candidate::Socket(PathBuf::from(path)),
+        None => Candidate::Unusable(format!(
+            "{who} is {host}: only an engine of this machine, behind a unix socket, can run Pods"
+        )),
     }
 }
 
 /// In the order in which they are tried. Pure.
 fn candidates(choice: &RuntimeChoice, at: &Surroundings) -> Vec<Candidate> {
-    let docker = || match &at.docker_host {
-        Some(host) => match host.strip_prefix("unix://") {
-            Some(path) => vec![Candidate::Socket(PathBuf::from(path))],
-            None => vec![Candidate::Unusable(format!(
-                "DOCKER_HOST is {host}: only an engine of this machine, behind a unix socket, can run Pods"
-            ))],
-        },
-        None => vec![Candidate::Socket(PathBuf::from("/var/run/docker.sock"))],
+    let docker = || {
+        if let Some(host) = &at.docker_host {
+            return vec![named("DOCKER_HOST", host)];
+        }
+        let context = at.docker_context.iter().map(|endpoint| match endpoint {
+            Ok(host) => named("the docker context in use", host),
+            Err(why) => Candidate::Unusable(why.clone()),
+        });
+        let mut found: Vec<Candidate> = context.collect();
+        let usual = [PathBuf::from("/var/run/docker.sock")];
+        // Rootless Docker, and Docker Desktop.
+        let own = at.runtime_dir.iter().map(|dir| dir.join("docker.sock"));
+        let desktop = at.home.iter().flat_map(|home| {
+            ["run", "desktop"].map(|dir| home.join(".docker").join(dir).join("docker.sock"))
+        });
+        for path in usual.into_iter().chain(own).chain(desktop) {
+            let socket = Candidate::Socket(path);
+            if !found.contains(&socket) {
+                found.push(socket);
+            }
+        }
+        found
     };
     let podman = || {
-        let mut found = Vec::new();
+        let mut found: Vec<Candidate> =
+            at.container_host.iter().map(|host| named("CONTAINER_HOST", host)).collect();
         if at.root {
             found.push(Candidate::Socket(PathBuf::from("/run/podman/podman.sock")));
         } else if let Some(dir) = &at.runtime_dir {
@@ -150,12 +191,14 @@ async fn look(
     exe: &Path,
     socket: &Path,
 ) -> Result<(Client, EnginePlan, String, Vec<String>), String> {
-    let client = Client::new(socket);
-    let version = client.version().await.map_err(|e| e.to_string())?;
+    let about = Client::new(socket, "").patient(PATIENCE, PATIENCE).about().await;
+    let about = about.map_err(|e| e.to_string())?;
+    let (version, client) = (about.title, Client::new(socket, &about.api));
     let image = images::utilities(&client).await.map_err(|e| e.to_string())?;
     let podman = version.starts_with("Podman");
     let mut plan = EnginePlan {
         socket: socket.to_owned(),
+        api: about.api,
         scheme: if podman { "podman" } else { "docker" }.to_owned(),
         network: "none".to_owned(),
         utility_image: image,
@@ -241,20 +284,22 @@ mod tests {
             root,
             podman,
             runc: podman,
+            ..Surroundings::default()
         };
         let socket = |path: &str| Candidate::Socket(path.into());
-        let (docker, podman) = (socket("/var/run/docker.sock"), socket("/run/podman/podman.sock"));
+        let docker = vec![socket("/var/run/docker.sock"), socket("/run/user/1/docker.sock")];
+        let podman = socket("/run/podman/podman.sock");
         let own = vec![Candidate::OwnPodman(&[]), Candidate::OwnPodman(&ELSE)];
         let cases = [
             (
                 RuntimeChoice::Auto,
                 at(None, true, true),
-                [vec![docker.clone(), podman.clone()], own.clone()].concat(),
+                [docker.clone(), vec![podman.clone()], own.clone()].concat(),
             ),
             (
                 RuntimeChoice::Auto,
                 at(None, false, false),
-                vec![docker, socket("/run/user/1/podman/podman.sock")],
+                [docker.clone(), vec![socket("/run/user/1/podman/podman.sock")]].concat(),
             ),
             (RuntimeChoice::Auto, at(Some("unix:///d"), true, true), vec![socket("/d")]),
             (RuntimeChoice::Docker, at(Some("unix:///d"), true, true), vec![socket("/d")]),
@@ -266,6 +311,23 @@ mod tests {
         }
         let remote = candidates(&RuntimeChoice::Auto, &at(Some("tcp://h:1"), true, true));
         assert!(matches!(&remote[..], [Candidate::Unusable(why)] if why.contains("tcp://h:1")), "{remote:?}");
+
+        let context = |context: Result<&str, &str>| Surroundings {
+            docker_context: Some(context.map(str::to_owned).map_err(str::to_owned)),
+            container_host: Some("unix:///c".to_owned()),
+            home: Some("/home/me".into()),
+            ..Surroundings::default()
+        };
+        let usual = ["/var/run/docker.sock", "/home/me/.docker/run/docker.sock", "/home/me/.docker/desktop/docker.sock"];
+        let usual: Vec<Candidate> = usual.map(socket).to_vec();
+        let desktop = "unix:///home/me/.docker/desktop/docker.sock";
+        let found = candidates(&RuntimeChoice::Docker, &context(Ok(desktop)));
+        assert_eq!(found, [usual[2].clone(), usual[0].clone(), usual[1].clone()], "each once, the context's first");
+        let found = candidates(&RuntimeChoice::Docker, &context(Err("why")));
+        assert_eq!(found, [vec![Candidate::Unusable("why".to_owned())], usual.clone()].concat());
+        let found = candidates(&RuntimeChoice::Auto, &context(Ok("ssh://h")));
+        assert!(matches!(&found[0], Candidate::Unusable(why) if why.contains("ssh://h")), "{found:?}");
+        assert_eq!(found[1..], [usual, vec![socket("/c")]].concat());
     }
 
     #[test]

@@ -1,5 +1,8 @@
-//! The Docker Engine API over its unix socket, as far as Pods need it. Podman's service speaks the same; paths carry no
-//! version, so that each answers with the newest it has.
+//! The Docker Engine API over its unix socket, as far as Pods need it. Podman's service speaks the same. Paths carry the
+//! version that was agreed on with the engine when it was found.
+//!
+//! What an engine should answer at once it has to answer within a bound, so that one that hangs is said to hang. Without
+//! bound are only a container's end and its output; a pull has to show some progress now and then.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -12,11 +15,20 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::UnixStream;
 
 /// Answers that are not streams are small.
 const ANSWER_LIMIT: usize = 32 << 20;
+/// A line of a pull's progress is smaller.
+const PROGRESS_LIMIT: usize = 1 << 20;
+/// Longer than an engine takes for anything that it does at once, on a busy machine as well.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+/// Longer than a pull that goes on says nothing; unpacking a large layer is quiet.
+const STALL: Duration = Duration::from_secs(300);
+/// The version of the API that this is written against; older and newer engines are met on theirs.
+const API: Version = Version(1, 41);
 
 /// Why the engine did not do as it was told.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +48,19 @@ pub enum EngineError {
         what: String,
         /// Why.
         why: String,
+    },
+    /// It has taken the request and says nothing.
+    #[error(
+        "cannot {what}: the container engine at {} has not answered for {} s; see whether `docker info` or `podman info` \
+         answers, and start the engine again if it does not", socket.display(), patience.as_secs()
+    )]
+    Silent {
+        /// What was tried.
+        what: String,
+        /// Its socket.
+        socket: PathBuf,
+        /// How long it was waited for.
+        patience: Duration,
     },
     /// It refused.
     #[error("cannot {what}: {message}")]
@@ -62,6 +87,39 @@ type Result<T> = std::result::Result<T, EngineError>;
 #[derive(Debug, Clone)]
 pub struct Client {
     socket: PathBuf,
+    /// Before every path: nothing, or as `/v1.41`.
+    prefix: String,
+    patience: Duration,
+    stall: Duration,
+}
+
+/// A version of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Version(u32, u32);
+
+impl Version {
+    fn parse(text: &str) -> Option<Version> {
+        let (major, minor) = text.split_once('.')?;
+        Some(Version(major.parse().ok()?, minor.parse().ok()?))
+    }
+}
+
+/// Which version to speak with an engine that knows these: ours if it does, else the nearest. `None` for an engine that
+/// does not say.
+fn agree(oldest: Option<&str>, newest: Option<&str>) -> Option<String> {
+    let newest = Version::parse(newest?)?;
+    let oldest = oldest.and_then(Version::parse).unwrap_or(newest).min(newest);
+    let Version(major, minor) = API.clamp(oldest, newest);
+    Some(format!("{major}.{minor}"))
+}
+
+/// What an engine says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct About {
+    /// Name and version, as `Docker Engine 27.1` or `Podman Engine 4.3.1`.
+    pub title: String,
+    /// The version of the API to speak with it; empty if it does not say.
+    pub api: String,
 }
 
 /// What the engine knows of a container.
@@ -123,15 +181,35 @@ pub struct Listed {
 }
 
 impl Client {
-    /// The engine behind `socket`.
-    pub fn new(socket: &Path) -> Client {
-        Client { socket: socket.to_owned() }
+    /// The engine behind `socket`, spoken to in this version of its API; empty for its newest.
+    pub fn new(socket: &Path, api: &str) -> Client {
+        let prefix = if api.is_empty() { String::new() } else { format!("/v{api}") };
+        Client { socket: socket.to_owned(), prefix, patience: PATIENCE, stall: STALL }
     }
 
+    /// The same with other bounds: for an answer, and for a pull that shows no progress.
+    #[must_use]
+    pub fn patient(self, patience: Duration, stall: Duration) -> Client {
+        Client { patience, stall, ..self }
+    }
+
+    async fn bounded<T>(
+        &self,
+        what: &str,
+        patience: Duration,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let silent =
+            |_| EngineError::Silent { what: what.to_owned(), socket: self.socket.clone(), patience };
+        tokio::time::timeout(patience, work).await.map_err(silent)?
+    }
+
+    /// Sends a request and gives the beginning of the answer, however long that takes.
     async fn send(&self, what: &str, request: Request<Full<Bytes>>) -> Result<Response<Incoming>> {
         let unreachable = |source| EngineError::Unreachable { socket: self.socket.clone(), source };
         let broken = |e: hyper::Error| EngineError::Broken { what: what.to_owned(), why: e.to_string() };
-        let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
+        let connect = async { UnixStream::connect(&self.socket).await.map_err(unreachable) };
+        let stream = self.bounded(what, self.patience, connect).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         tokio::spawn(async move {
             if let Err(e) = connection.with_upgrades().await {
@@ -144,7 +222,7 @@ impl Client {
         {
             return Ok(response);
         }
-        let body = collect(what, response).await?;
+        let body = self.bounded(what, self.patience, collect(what, response)).await?;
         let said: Option<Value> = serde_json::from_slice(&body).ok();
         let message = said.as_ref().and_then(|v| v["message"].as_str()).map(str::to_owned);
         let message = message.unwrap_or_else(|| String::from_utf8_lossy(&body).trim().to_owned());
@@ -152,12 +230,14 @@ impl Client {
     }
 
     fn request(
+        &self,
         method: Method,
         path: &str,
         headers: &[(&str, &str)],
         body: Bytes,
     ) -> Result<Request<Full<Bytes>>> {
-        let mut request = Request::builder().method(method).uri(path).header(HOST, "engine");
+        let uri = format!("{}{path}", self.prefix);
+        let mut request = Request::builder().method(method).uri(uri).header(HOST, "engine");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -174,8 +254,9 @@ impl Client {
             Some(value) => (&json[..], Bytes::from(value.to_string())),
             None => (&[][..], Bytes::new()),
         };
-        let response = self.send(what, Self::request(method, path, headers, body)?).await?;
-        collect(what, response).await
+        let request = self.request(method, path, headers, body)?;
+        let answer = async { collect(what, self.send(what, request).await?).await };
+        self.bounded(what, self.patience, answer).await
     }
 
     async fn get<T: serde::de::DeserializeOwned>(&self, what: &str, path: &str) -> Result<T> {
@@ -183,13 +264,15 @@ impl Client {
         parse(what, &body)
     }
 
-    /// Name and version, as `Docker Engine 27.1` or `Podman Engine 4.3.1`.
-    pub async fn version(&self) -> Result<String> {
+    /// What engine it is, and how to speak with it.
+    pub async fn about(&self) -> Result<About> {
         let what = "ask the container engine for its version";
         let version: Value = self.get(what, "/version").await?;
         let component = version["Components"][0]["Name"].as_str().unwrap_or("Engine");
         let name = if component == "Engine" { "Docker Engine" } else { component };
-        Ok(format!("{name} {}", version["Version"].as_str().unwrap_or("of unknown version")))
+        let title = format!("{name} {}", version["Version"].as_str().unwrap_or("of unknown version"));
+        let api = agree(version["MinAPIVersion"].as_str(), version["ApiVersion"].as_str());
+        Ok(About { title, api: api.unwrap_or_default() })
     }
 
     /// An image that is there.
@@ -214,8 +297,9 @@ impl Client {
         if let Some(auth) = auth {
             headers.push(("X-Registry-Auth", auth));
         }
-        let response = self.send(&what, Self::request(Method::POST, &path, &headers, Bytes::new())?).await?;
-        progress(&what, response).await
+        let request = self.request(Method::POST, &path, &headers, Bytes::new())?;
+        let response = self.bounded(&what, self.stall, self.send(&what, request)).await?;
+        self.progress(&what, response).await
     }
 
     /// Makes an image of a tar archive.
@@ -224,9 +308,9 @@ impl Client {
         // With its tag in the name: Podman 4 does not heed a tag beside it.
         let path = format!("/images/create?fromSrc=-&repo={}", escape(name));
         let headers = [(CONTENT_TYPE.as_str(), "application/x-tar")];
-        let response =
-            self.send(&what, Self::request(Method::POST, &path, &headers, Bytes::from(tar))?).await?;
-        progress(&what, response).await
+        let request = self.request(Method::POST, &path, &headers, Bytes::from(tar))?;
+        let response = self.bounded(&what, self.stall, self.send(&what, request)).await?;
+        self.progress(&what, response).await
     }
 
     /// Creates a container and gives its id.
@@ -259,7 +343,8 @@ impl Client {
     /// Waits until it has ended and gives its exit code.
     pub async fn wait(&self, id: &str) -> Result<i32> {
         let what = "wait for the container";
-        let body = self.call(what, Method::POST, &format!("/containers/{id}/wait"), None).await?;
+        let request = self.request(Method::POST, &format!("/containers/{id}/wait"), &[], Bytes::new())?;
+        let body = collect(what, self.send(what, request).await?).await?;
         let ended: Value = parse(what, &body)?;
         let code = ended["StatusCode"].as_i64().and_then(|c| i32::try_from(c).ok());
         code.ok_or_else(|| EngineError::Broken {
@@ -290,15 +375,39 @@ impl Client {
         self.get("list containers", &format!("/containers/json?all=true&filters={}", escape(&filters))).await
     }
 
-    /// What the container will write: frames for [`demultiplex`].
+    /// What the container will write, for [`output`].
     pub async fn attach(&self, id: &str) -> Result<impl AsyncRead + Unpin + Send + use<>> {
         let what = "listen to the container";
         let path = format!("/containers/{id}/attach?stream=true&stdout=true&stderr=true");
         let headers = [(CONNECTION.as_str(), "Upgrade"), (UPGRADE.as_str(), "tcp")];
-        let response = self.send(what, Self::request(Method::POST, &path, &headers, Bytes::new())?).await?;
-        let upgraded = hyper::upgrade::on(response).await;
+        let request = self.request(Method::POST, &path, &headers, Bytes::new())?;
         let broken = |e: hyper::Error| EngineError::Broken { what: what.to_owned(), why: e.to_string() };
-        Ok(TokioIo::new(upgraded.map_err(broken)?))
+        let upgrade = async {
+            let response = self.send(what, request).await?;
+            hyper::upgrade::on(response).await.map_err(broken)
+        };
+        Ok(TokioIo::new(self.bounded(what, self.patience, upgrade).await?))
+    }
+
+    /// Reads a stream of JSON objects, a line each, to its end; an object with an error in it is the outcome.
+    async fn progress(&self, what: &str, response: Response<Incoming>) -> Result<()> {
+        let broken = |why: String| EngineError::Broken { what: what.to_owned(), why };
+        let mut body = response.into_body();
+        let mut lines = Vec::new();
+        loop {
+            let frame = async { Ok(body.frame().await) };
+            let Some(frame) = self.bounded(what, self.stall, frame).await? else { break };
+            let frame = frame.map_err(|e| broken(e.to_string()))?;
+            lines.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+            if lines.len() > PROGRESS_LIMIT {
+                return Err(broken("a line of its progress has no end".to_owned()));
+            }
+            if let Some(end) = lines.iter().rposition(|b| *b == b'\n') {
+                complaint(what, &lines[..end])?;
+                lines.drain(..=end);
+            }
+        }
+        complaint(what, &lines)
     }
 }
 
@@ -313,10 +422,9 @@ fn parse<T: serde::de::DeserializeOwned>(what: &str, body: &[u8]) -> Result<T> {
     serde_json::from_slice(body).map_err(broken)
 }
 
-/// Reads a stream of JSON objects to its end; an object with an error in it is the outcome.
-async fn progress(what: &str, response: Response<Incoming>) -> Result<()> {
-    let body = collect(what, response).await?;
-    for object in serde_json::Deserializer::from_slice(&body).into_iter::<Value>() {
+/// The first error that some progress tells of.
+fn complaint(what: &str, progress: &[u8]) -> Result<()> {
+    for object in serde_json::Deserializer::from_slice(progress).into_iter::<Value>() {
         // Whatever is no JSON is progress for people.
         let Ok(object) = object else { break };
         if let Some(message) = object["error"].as_str().filter(|m| !m.is_empty()) {
@@ -327,8 +435,26 @@ async fn progress(what: &str, response: Response<Incoming>) -> Result<()> {
     Ok(())
 }
 
+/// Hands on what a container writes, and whether to its standard error. What goes to a terminal comes as it is.
+pub async fn output(
+    mut from: impl AsyncRead + Unpin,
+    tty: bool,
+    mut write: impl FnMut(bool, &[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    if !tty {
+        return demultiplex(from, write).await;
+    }
+    let mut buffer = vec![0; 32 * 1024];
+    loop {
+        match from.read(&mut buffer).await? {
+            0 => return Ok(()),
+            count => write(false, &buffer[..count])?,
+        }
+    }
+}
+
 /// Takes the engine's frames apart: one byte of stream, three of nothing, four of length, the bytes.
-pub async fn demultiplex(
+async fn demultiplex(
     mut frames: impl AsyncRead + Unpin,
     mut write: impl FnMut(bool, &[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
@@ -364,21 +490,4 @@ fn escape(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn frames_are_taken_apart() {
-        let frames =
-            [&[1, 0, 0, 0, 0, 0, 0, 3][..], b"out", &[2, 0, 0, 0, 0, 0, 0, 2], b"er", &[1, 0, 0]].concat();
-        let mut seen = Vec::new();
-        demultiplex(&frames[..], |err, bytes| {
-            seen.push((err, bytes.to_vec()));
-            Ok(())
-        })
-        .await
-        .unwrap();
-        assert_eq!(seen, [(false, b"out".to_vec()), (true, b"er".to_vec())]);
-        assert_eq!(escape("a/b:c@d {\"x\"}"), "a/b:c@d%20%7B%22x%22%7D");
-    }
-}
+mod tests;

@@ -17,8 +17,8 @@ use std::time::Duration;
 const UTILITIES: &str = "localhost/prow-utilities";
 /// A pull that takes longer is tried again, so that its Pod can be deleted meanwhile.
 const PULL_PATIENCE: Duration = Duration::from_secs(600);
-/// Keys of a Secret that hold credentials of registries.
-const DOCKER_CONFIG: &str = ".dockerconfigjson";
+/// Keys of a Secret that hold credentials of registries: `kubernetes.io/dockerconfigjson`, `kubernetes.io/dockercfg`.
+const DOCKER_CONFIGS: [&str; 2] = [".dockerconfigjson", ".dockercfg"];
 
 /// An image that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,8 +29,18 @@ pub struct Found {
     pub id: String,
     /// It brings a program of its own.
     pub has_program: bool,
-    /// It runs as root unless told otherwise.
-    pub is_root: bool,
+    /// As whom it runs unless told otherwise, as `1000`, `root` or `user:group`; empty is root.
+    pub user: String,
+}
+
+impl Found {
+    /// The image's user without a group.
+    pub fn user_alone(&self) -> &str {
+        match self.user.split(':').next() {
+            Some("") | None => "0",
+            Some(user) => user,
+        }
+    }
 }
 
 /// How often each image of a Pod could not be pulled.
@@ -138,13 +148,12 @@ async fn one(
     };
     let config = image.config.unwrap_or_default();
     let some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|l| !l.is_empty());
-    let user = config.user.clone().unwrap_or_default();
     let digest = image.repo_digests.and_then(|d| d.into_iter().next());
     Ok(Found {
         image_id: digest.unwrap_or_else(|| image.id.clone()),
         id: image.id,
         has_program: some(&config.entrypoint) || some(&config.cmd),
-        is_root: matches!(user.split(':').next(), Some("" | "0" | "root") | None),
+        user: config.user.unwrap_or_default(),
     })
 }
 
@@ -155,7 +164,7 @@ async fn pull(engine: &Engine, spec: &PodSpec, whole: &str, objects: &Objects) -
         // As a kubelet has it: one that is missing is done without.
         let Some(secret) = objects.secrets.get(&secret.name) else { continue };
         let data = secret_data(secret);
-        if let Some(config) = data.get(DOCKER_CONFIG) {
+        for config in DOCKER_CONFIGS.iter().filter_map(|key| data.get(*key)) {
             tries.extend(reference::credentials(config, whole).into_iter().map(Some));
         }
     }

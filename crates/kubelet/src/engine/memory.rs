@@ -14,10 +14,10 @@ const RECORD: usize = 16 * 1024;
 pub struct OomCount(File);
 
 impl OomCount {
-    /// Of the group that a running process is in; `None` where it cannot be seen.
-    pub fn of_process(pid: u32) -> Option<OomCount> {
+    /// Of the group that a running process of the container with this id is in; `None` where it cannot be seen.
+    pub fn of_process(pid: u32, id: &str) -> Option<OomCount> {
         let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-        files(&groups).into_iter().find_map(|path| File::open(path).ok()).map(OomCount)
+        files(&groups, id).into_iter().find_map(|path| File::open(path).ok()).map(OomCount)
     }
 
     /// True if it is known that there was one.
@@ -57,8 +57,9 @@ fn tells_of(record: &str, id: &str) -> bool {
             .any(|part| part.strip_prefix("task_memcg=").is_some_and(|group| group.contains(id)))
 }
 
-/// Where the count may be, by /proc/PID/cgroup.
-fn files(groups: &str) -> Vec<PathBuf> {
+/// Where the count may be, by /proc/PID/cgroup. Groups are named after their container; one that is not is of somebody
+/// else, who has this process id where the engine's are not ours.
+fn files(groups: &str, id: &str) -> Vec<PathBuf> {
     let below =
         |root: &str, group: &str, file: &str| Path::new(root).join(group.trim_start_matches('/')).join(file);
     let mut files = Vec::new();
@@ -67,6 +68,9 @@ fn files(groups: &str) -> Vec<PathBuf> {
         let (Some(_), Some(controllers), Some(group)) = (parts.next(), parts.next(), parts.next()) else {
             continue;
         };
+        if !group.contains(id) {
+            continue;
+        }
         if controllers.split(',').any(|c| c == "memory") {
             files.insert(0, below("/sys/fs/cgroup/memory", group, "memory.oom_control"));
         } else if controllers.is_empty() {
@@ -88,9 +92,10 @@ mod tests {
 
     #[test]
     fn both_kinds_of_control_groups_are_read() {
-        let old = files("9:name=systemd:/x\n4:memory:/libpod_parent/c\n0::/libpod_parent/c\n");
+        let old = files("9:name=systemd:/x\n4:memory:/libpod_parent/c\n0::/libpod_parent/c\n", "c");
         assert_eq!(old[0], Path::new("/sys/fs/cgroup/memory/libpod_parent/c/memory.oom_control"));
-        assert_eq!(files("0::/machine.slice/c"), [Path::new("/sys/fs/cgroup/machine.slice/c/memory.events")]);
+        assert_eq!(files("0::/machine.slice/c", "c"), [Path::new("/sys/fs/cgroup/machine.slice/c/memory.events")]);
+        assert!(files("4:memory:/\n0::/init.scope\n", "cafe").is_empty(), "another process");
         assert!(counted("low 0\noom 1\noom_kill 2\n") && counted("under_oom 0\noom_kill 1"));
         assert!(!counted("oom_kill_disable 1\noom_kill 0\n") && !counted(""));
     }

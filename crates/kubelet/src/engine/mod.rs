@@ -12,6 +12,7 @@
 //! is found and removed.
 
 pub(crate) mod context;
+mod docker_context;
 pub(crate) mod find;
 pub(crate) mod http;
 pub(crate) mod images;
@@ -21,5 +22,6 @@ pub(crate) mod service;
 pub(crate) mod spec;
 pub(crate) mod stage;
 mod tar;
+pub(crate) mod ungranted;
 
 pub(crate) use context::Engine;

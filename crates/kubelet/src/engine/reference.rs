@@ -92,21 +92,48 @@ struct Auth {
     identitytoken: String,
 }
 
+/// True if credentials that are filed under this host are for that one: the same, or each part of its name matches.
+fn host_matches(filed: &str, host: &str) -> bool {
+    let (mut ours, mut theirs) = (filed.split('.'), host.split('.'));
+    loop {
+        match (ours.next(), theirs.next()) {
+            (None, None) => return true,
+            (Some(pattern), Some(part)) if part_matches(pattern, part) => {}
+            _ => return false,
+        }
+    }
+}
+
+/// A part of a host's name; `*` stands for any number of characters.
+fn part_matches(pattern: &str, part: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == part,
+        Some((head, rest)) => part.strip_prefix(head).is_some_and(|tail| {
+            tail.char_indices().map(|(at, _)| at).chain([tail.len()]).any(|at| part_matches(rest, &tail[at..]))
+        }),
+    }
+}
+
 /// What `X-Registry-Auth` takes for each of the credentials that are for the image, the closest match first. `config` is
-/// the content of `.dockerconfigjson`. Secret.
+/// the content of `.dockerconfigjson`, or of the older `.dockercfg`, which has no `auths` around it. Secret.
 pub fn credentials(config: &[u8], whole: &str) -> Vec<String> {
-    let Ok(config) = serde_json::from_slice::<DockerConfig>(config) else { return Vec::new() };
+    let auths = match serde_json::from_slice::<DockerConfig>(config) {
+        Ok(config) if !config.auths.is_empty() => config.auths,
+        _ => serde_json::from_slice(config).unwrap_or_default(),
+    };
     let (name, _) = name_and_tag(whole.split('@').next().unwrap_or_default());
+    let (registry, repository) = name.split_once('/').unwrap_or((name, ""));
     let mut found: Vec<(usize, String)> = Vec::new();
-    for (filed, auth) in config.auths {
+    for (filed, auth) in auths {
         let place = filed.trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('/');
         let (host, path) = place.split_once('/').unwrap_or((place, ""));
         // Docker's own registry is filed under `https://index.docker.io/v1/`.
         let (host, path) =
             if DOCKER_FILED.contains(&host) { (DOCKER, path.trim_start_matches("v1")) } else { (host, path) };
-        let place = if path.is_empty() { host.to_owned() } else { format!("{host}/{path}") };
-        let is_for = name.strip_prefix(&place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        if !is_for {
+        let path = path.trim_matches('/');
+        let path_is_for = path.is_empty()
+            || repository.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        if !host_matches(host, registry) || !path_is_for {
             continue;
         }
         let decoded = BASE64_STANDARD.decode(auth.auth.trim()).ok().and_then(|b| String::from_utf8(b).ok());
@@ -114,8 +141,8 @@ pub fn credentials(config: &[u8], whole: &str) -> Vec<String> {
             Some((user, password)) => (user.to_owned(), password.to_owned()),
             None => (auth.username, auth.password),
         };
-        let value = json!({"username": user, "password": password, "identitytoken": auth.identitytoken, "serveraddress": host});
-        found.push((place.len(), BASE64_URL_SAFE.encode(value.to_string())));
+        let value = json!({"username": user, "password": password, "identitytoken": auth.identitytoken, "serveraddress": registry});
+        found.push((host.len() + path.len(), BASE64_URL_SAFE.encode(value.to_string())));
     }
     found.sort_by_key(|(length, _)| std::cmp::Reverse(*length));
     found.into_iter().map(|(_, header)| header).collect()
@@ -162,6 +189,7 @@ mod tests {
             "https://index.docker.io/v1/": {"auth": BASE64_STANDARD.encode("d:1")},
             "gcr.io": {"username": "g", "password": "2"},
             "gcr.io/p": {"auth": BASE64_STANDARD.encode("p:3")},
+            "https://*.registry.example:5000": {"auth": BASE64_STANDARD.encode("w:4")},
         }})
         .to_string();
         let users = |image: &str| -> Vec<String> {
@@ -178,5 +206,11 @@ mod tests {
         assert_eq!(users("gcr.io/p/i:1"), ["p:3", "g:2"]);
         assert_eq!(users("gcr.io/pp/i:1"), ["g:2"]);
         assert!(users("gcr.io.evil.example/p/i:1").is_empty() && credentials(b"{", "a").is_empty());
+        assert_eq!(users("eu.registry.example:5000/p/i:1"), ["w:4"]);
+        assert!(users("registry.example:5000/p/i:1").is_empty(), "a wildcard stands for one part");
+        assert!(users("a.b.registry.example:5000/p/i:1").is_empty(), "a wildcard stands for one part");
+        let older = json!({"gcr.io": {"auth": BASE64_STANDARD.encode("o:5")}}).to_string();
+        assert_eq!(credentials(older.as_bytes(), "gcr.io/p/i:1").len(), 1);
+        assert!(credentials(older.as_bytes(), "other.example/p/i:1").is_empty());
     }
 }

@@ -12,8 +12,10 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-/// Longer than any machine takes to start it.
-const TRIES: u32 = 100;
+/// Longer than any machine takes to start it, busy ones included.
+const TRIES: u32 = 600;
+/// How long an end is waited for before it is made.
+const END_TRIES: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(100);
 /// Of a unix socket's path in Linux.
 const SOCKET_PATH_LIMIT: usize = 107;
@@ -40,7 +42,7 @@ impl Service {
                 service.socket().display()
             )));
         }
-        service.ensure(&Client::new(&service.socket())).await?;
+        service.ensure(&Client::new(&service.socket(), "")).await?;
         Ok(service)
     }
 
@@ -60,7 +62,7 @@ impl Service {
     /// Starts it if it does not answer, unless it was stopped.
     pub async fn ensure(&self, client: &Client) -> Result<(), Error> {
         let stopped = self.stopped.lock().await;
-        if *stopped || client.version().await.is_ok() {
+        if *stopped || client.about().await.is_ok() {
             return Ok(());
         }
         self.kill(Signal::SIGKILL);
@@ -85,7 +87,7 @@ impl Service {
         std::fs::write(self.pid_file(), pid.to_string())
             .map_err(|e| Error::io("write", &self.pid_file(), e))?;
         for _ in 0..TRIES {
-            if client.version().await.is_ok() {
+            if client.about().await.is_ok() {
                 // Reaped when it ends.
                 tokio::spawn(async move {
                     if let Ok(status) = child.wait().await {
@@ -111,7 +113,7 @@ impl Service {
     pub async fn stop(&self) {
         *self.stopped.lock().await = true;
         self.kill(Signal::SIGTERM);
-        for _ in 0..TRIES {
+        for _ in 0..END_TRIES {
             if tokio::net::UnixStream::connect(self.socket()).await.is_err() {
                 return;
             }

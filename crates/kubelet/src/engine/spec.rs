@@ -4,7 +4,7 @@
 use super::context::{CONTAINER, POD_RUNNER, POD_UID};
 use super::images::Found;
 use crate::build::quantity;
-use crate::plan::{ContainerPlan, EngineContainer, EnginePlan, PodPlan};
+use crate::plan::{ContainerPlan, EngineContainer, EnginePlan, NamesPlan, PodPlan};
 use crate::sandbox::SYSTEM_DIRS;
 use k8s_openapi::api::core::v1::{Container, PodSpec, SecurityContext};
 use serde_json::{Value, json};
@@ -14,6 +14,11 @@ use std::path::{Path, PathBuf};
 const EXE: &str = crate::plan::EXE_IN_SANDBOX;
 /// Where place-entrypoint finds what it copies.
 const ENTRYPOINT: &str = "/prow/bin/entrypoint";
+/// In microseconds: over how long a limit of CPU is measured, and the least of it that the kernel takes.
+const CPU_PERIOD: i64 = 100_000;
+const CPU_LEAST: i64 = 1000;
+/// Weights of CPU that the kernel takes.
+const CPU_SHARES: std::ops::RangeInclusive<i64> = 2..=262_144;
 /// Memory of a container that only shows that containers run.
 const TRIVIAL_MEMORY: i64 = 256 << 20;
 /// Of /etc only what programs need that talk to servers.
@@ -58,7 +63,8 @@ pub fn container(
     let user = match (user, group) {
         (Some(user), Some(group)) => Some(format!("{user}:{group}")),
         (Some(user), None) => Some(format!("{user}:0")),
-        (None, Some(group)) => Some(format!("0:{group}")),
+        // The image's user goes on being it.
+        (None, Some(group)) => Some(format!("{}:{group}", image.map_or("0", Found::user_alone))),
         (None, None) => None,
     };
     let groups = pod.supplemental_groups.iter().flatten().chain(&pod.fs_group).map(i64::to_string).collect();
@@ -85,18 +91,72 @@ pub fn container(
         privileged: allow_privileged && own.privileged == Some(true),
         read_only_root: own.read_only_root_filesystem == Some(true),
         no_new_privileges: own.allow_privilege_escalation == Some(false),
+        seccomp_unconfined: allow_privileged && seccomp(spec, container) == Some("Unconfined"),
+        tty: container.tty == Some(true),
+        stdin: container.stdin == Some(true),
         memory: resource(true, "memory").map(whole),
         nano_cpus: resource(true, "cpu").map(|v| whole(v * 1e9)),
-        cpu_shares: resource(false, "cpu").map(|v| whole(v * 1024.0).max(2)),
+        // Who names a limit alone requests as much.
+        cpu_shares: resource(false, "cpu").or(resource(true, "cpu")).map(|v| clamp(whole(v * 1024.0), &CPU_SHARES)),
     }
 }
 
-/// True if a container would be root though its Pod forbids that.
-pub fn is_forbidden_root(spec: &PodSpec, container: &Container, image: &Found) -> bool {
+fn clamp(value: i64, range: &std::ops::RangeInclusive<i64>) -> i64 {
+    value.clamp(*range.start(), *range.end())
+}
+
+/// The type of a container's seccomp profile, its own or its Pod's.
+pub fn seccomp<'a>(spec: &'a PodSpec, container: &'a Container) -> Option<&'a str> {
+    let own = container.security_context.as_ref().and_then(|s| s.seccomp_profile.as_ref());
+    let pod = spec.security_context.as_ref().and_then(|s| s.seccomp_profile.as_ref());
+    own.or(pod).map(|p| p.type_.as_str())
+}
+
+/// By which names a Pod knows itself and others.
+pub fn names(spec: &PodSpec, pod_name: &str) -> NamesPlan {
+    let dns = spec.dns_config.clone().unwrap_or_default();
+    let aliases = spec.host_aliases.iter().flatten();
+    let option = |name: String, value: Option<String>| match value {
+        Some(value) => format!("{name}:{value}"),
+        None => name,
+    };
+    let hostname = spec.hostname.as_deref().filter(|h| !h.is_empty()).unwrap_or(pod_name);
+    NamesPlan {
+        hostname: hostname.chars().take(63).collect::<String>().trim_end_matches(['-', '.']).to_owned(),
+        hosts: aliases
+            .flat_map(|a| a.hostnames.iter().flatten().map(move |name| format!("{name}:{}", a.ip)))
+            .collect(),
+        nameservers: dns.nameservers.unwrap_or_default(),
+        searches: dns.searches.unwrap_or_default(),
+        options: dns
+            .options
+            .into_iter()
+            .flatten()
+            .filter_map(|o| Some(option(o.name?, o.value)))
+            .collect(),
+    }
+}
+
+/// Why a container must not run if its Pod forbids root; `None` if it may.
+pub fn forbidden_root(spec: &PodSpec, container: &Container, image: &Found) -> Option<String> {
     let own: SecurityContext = container.security_context.clone().unwrap_or_default();
     let pod = spec.security_context.clone().unwrap_or_default();
-    own.run_as_non_root.or(pod.run_as_non_root) == Some(true)
-        && own.run_as_user.or(pod.run_as_user).map_or(image.is_root, |user| user == 0)
+    if own.run_as_non_root.or(pod.run_as_non_root) != Some(true) {
+        return None;
+    }
+    let name = image.user_alone();
+    match own.run_as_user.or(pod.run_as_user) {
+        Some(0) => Some("container's runAsUser breaks non-root policy".to_owned()),
+        Some(_) => None,
+        None if matches!(name, "0" | "root") => {
+            Some("container has runAsNonRoot and image will run as root".to_owned())
+        }
+        // Whoever that is in there: the image could say that it is root.
+        None if name.parse::<u32>().is_err() => Some(format!(
+            "container has runAsNonRoot and image has non-numeric user ({name}), cannot verify user is non-root"
+        )),
+        None => None,
+    }
 }
 
 /// The body of the engine's create call for a Pod's container.
@@ -126,6 +186,11 @@ pub fn create(pod: &PodPlan, plan: &EnginePlan, container: &ContainerPlan, mut b
         spec["User"] = json!("0:0");
     } else {
         spec["Image"] = json!(own.image);
+        spec["Tty"] = json!(own.tty);
+        spec["OpenStdin"] = json!(own.stdin);
+        if network == "host" {
+            give_names(&mut spec, &pod.names);
+        }
         if !own.command.is_empty() {
             spec["Entrypoint"] = json!(own.command);
         }
@@ -143,13 +208,24 @@ pub fn create(pod: &PodPlan, plan: &EnginePlan, container: &ContainerPlan, mut b
     host["CapDrop"] = json!(own.cap_drop);
     host["Privileged"] = json!(own.privileged);
     host["ReadonlyRootfs"] = json!(own.read_only_root);
+    let mut options = vec!["label=disable"];
     if own.no_new_privileges {
-        host["SecurityOpt"] = json!(["label=disable", "no-new-privileges"]);
+        options.push("no-new-privileges");
     }
+    if own.seccomp_unconfined {
+        options.push("seccomp=unconfined");
+    }
+    host["SecurityOpt"] = json!(options);
     if plan.limits {
-        for (key, value) in
-            [("Memory", own.memory), ("NanoCpus", own.nano_cpus), ("CpuShares", own.cpu_shares)]
-        {
+        // Not as `NanoCpus`: Docker refuses more of those than the machine has, where a kubelet lets it be.
+        let quota = own.nano_cpus.map(|n| (n / (1_000_000_000 / CPU_PERIOD)).max(CPU_LEAST));
+        let period = quota.map(|_| CPU_PERIOD);
+        for (key, value) in [
+            ("Memory", own.memory),
+            ("CpuPeriod", period),
+            ("CpuQuota", quota),
+            ("CpuShares", own.cpu_shares),
+        ] {
             if let Some(value) = value {
                 host[key] = json!(value);
             }
@@ -166,12 +242,31 @@ pub fn create(pod: &PodPlan, plan: &EnginePlan, container: &ContainerPlan, mut b
 pub fn network(pod: &PodPlan, plan: &EnginePlan) -> Value {
     let mut spec = base(plan, &plan.network);
     spec["Labels"] = labels(pod, plan, "");
-    spec["Hostname"] = json!(pod.name.chars().take(63).collect::<String>());
+    give_names(&mut spec, &pod.names);
+    // The machine's, where the network is.
+    if plan.network != "host" {
+        spec["Hostname"] = json!(pod.names.hostname);
+    }
     spec["Image"] = json!(plan.utility_image);
     spec["Entrypoint"] = json!([EXE, "pod-sandbox", "pause"]);
     spec["HostConfig"]["Mounts"] = mounts(&system(plan));
     spec["HostConfig"]["CapDrop"] = json!(["ALL"]);
     spec
+}
+
+/// For a container with a network of its own: those that share it share its names.
+fn give_names(spec: &mut Value, names: &NamesPlan) {
+    let host = &mut spec["HostConfig"];
+    for (key, list) in [
+        ("ExtraHosts", &names.hosts),
+        ("Dns", &names.nameservers),
+        ("DnsSearch", &names.searches),
+        ("DnsOptions", &names.options),
+    ] {
+        if !list.is_empty() {
+            host[key] = json!(list);
+        }
+    }
 }
 
 /// Our executable, which does nothing, on that network.
@@ -185,7 +280,8 @@ pub fn trivial(plan: &EnginePlan, network: &str) -> Value {
     if plan.limits {
         host["Memory"] = json!(TRIVIAL_MEMORY);
         host["MemorySwap"] = json!(TRIVIAL_MEMORY);
-        host["NanoCpus"] = json!(500_000_000);
+        host["CpuPeriod"] = json!(CPU_PERIOD);
+        host["CpuQuota"] = json!(CPU_PERIOD / 2);
         host["CpuShares"] = json!(2);
     }
     spec
@@ -245,3 +341,6 @@ fn system(plan: &EnginePlan) -> Vec<Bind> {
     binds.push(Bind { source: plan.exe.clone(), target: EXE.to_owned(), read_only: true });
     binds
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! The stages of a Pod's supervisor that are not processes but containers: each is a client of the engine that lives as
 //! long as its container, passes signals in and output out, and removes it.
 
-use super::http::{Client, EngineError, demultiplex};
+use super::http::{Client, EngineError, output};
 use super::memory::{self, OomCount};
 use super::spec::{self, Bind};
 use crate::error::Error;
@@ -23,8 +23,8 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
-/// How long output is still read after its container has ended.
-const DRAIN: Duration = Duration::from_secs(2);
+/// How long output is still read after its container has ended: an engine on a busy machine may have some of it yet.
+const DRAIN: Duration = Duration::from_secs(30);
 /// How long an engine may be away before its containers are given up: it may be starting again.
 const ENGINE_PATIENCE: u32 = 120;
 const PAUSE: Duration = Duration::from_millis(500);
@@ -93,7 +93,7 @@ pub fn network(up: &mut Channel, dir: &str, parent: &str) -> Result<(), Error> {
     block_on(async {
         let mut signals = Signals::listen()?;
         let (_, pod, plan) = plans(dir)?;
-        let client = Client::new(&plan.socket);
+        let client = Client::new(&plan.socket, &plan.api);
         let id = client
             .create(&spec::network_name(&pod.uid), &spec::network(&pod, &plan))
             .await
@@ -118,12 +118,15 @@ pub fn container(up: &mut Channel, dir: &str, parent: &str, name: &str) -> Resul
         let container = pod
             .container(name)
             .ok_or_else(|| Error::Other(format!("the Pod's plan has no container {name}")))?;
-        let client = Client::new(&plan.socket);
+        let client = Client::new(&plan.socket, &plan.api);
         let binds = binds(&dir, container)?;
         let spec = spec::create(&pod, &plan, container, binds);
         let id = client.create(&spec::name(&pod.uid, name), &spec).await.map_err(engine)?;
         let run = match up.send(&Message::Created(format!("{}://{id}", plan.scheme))) {
-            Ok(()) => run(up, &client, &id, signals).await,
+            Ok(()) => {
+                let tty = container.engine.as_ref().is_some_and(|e| e.tty);
+                run(up, &client, &id, signals, tty).await
+            }
             // The supervisor died while the container was being made: nobody wants it any more.
             Err(e) => Err(broken(e)),
         };
@@ -134,18 +137,24 @@ pub fn container(up: &mut Channel, dir: &str, parent: &str, name: &str) -> Resul
 }
 
 /// From a created container to how it ended.
-async fn run(up: &mut Channel, client: &Client, id: &str, mut signals: Signals) -> Result<Message, Error> {
+async fn run(
+    up: &mut Channel,
+    client: &Client,
+    id: &str,
+    mut signals: Signals,
+    tty: bool,
+) -> Result<Message, Error> {
     let frames = client.attach(id).await.map_err(engine)?;
     client.start(id).await.map_err(engine)?;
     up.send(&Message::Started).map_err(broken)?;
     let (mut out, mut err) = (own(io::stdout())?, own(io::stderr())?);
-    let copy =
-        demultiplex(frames, |is_err, bytes| if is_err { err.write_all(bytes) } else { out.write_all(bytes) });
+    let write = |is_err, bytes: &[u8]| if is_err { err.write_all(bytes) } else { out.write_all(bytes) };
+    let copy = output(frames, tty, write);
     let mut copy = std::pin::pin!(copy);
     let away = Cell::new(false);
     let mut wait = std::pin::pin!(ended(client, id, &away));
     let pid = client.inspect(id).await.map_or(0, |i| i.state.pid);
-    let mut oom = (pid > 0).then(|| OomCount::of_process(pid)).flatten();
+    let mut oom = (pid > 0).then(|| OomCount::of_process(pid, id)).flatten();
     let mut short_of_memory = false;
     let mut copied = false;
     let mut unsent = None;
