@@ -1,10 +1,11 @@
-//! Pods as containers of a real Podman: what `pods.rs` shows of processes, and what only containers have.
+//! Pods as containers of a real Podman and a real Docker: what `pods.rs` shows of processes, and what only containers
+//! have.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod common;
 
-use common::podman::{BUSYBOX, Podman, SPEAKER, podman};
+use common::engines::{BUSYBOX, SPEAKER, TestEngine, registry};
 use common::{World, container, phase, terminated, until, waiting_reason, with};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Api, PostParams};
@@ -18,12 +19,10 @@ fn sh(name: &str, script: &str) -> Value {
     json!({"name": name, "image": BUSYBOX, "command": ["/bin/sh", "-c", script]})
 }
 
-#[tokio::test]
-async fn a_pod_runs_as_containers_with_its_volumes_environment_and_results() {
-    let Some(podman) = podman() else { return };
-    let world = podman.world(|_| {}).await;
+async fn a_pod_runs_as_containers_with_its_volumes_environment_and_results(engine: &TestEngine) {
+    let world = engine.world(|_| {}).await;
     let described = world.kubelet.as_ref().unwrap().capabilities().describe();
-    assert!(described.contains("containers of Podman Engine"), "{described}");
+    assert!(described.contains(&format!("containers of {}", engine.title())), "{described}");
     let secrets: Api<Secret> = Api::default_namespaced(world.client.clone());
     let secret = json!({"metadata": {"name": "s"}, "stringData": {"key": "sesame", "other": "x"}});
     secrets.create(&PostParams::default(), &serde_json::from_value(secret).unwrap()).await.unwrap();
@@ -68,7 +67,10 @@ async fn a_pod_runs_as_containers_with_its_volumes_environment_and_results() {
     assert_eq!(terminated(&done, "first").reason.as_deref(), Some("Completed"));
     let status = container(&done, "test");
     assert!(status.image_id.starts_with("sha256:") || status.image_id.contains('@'), "{}", status.image_id);
-    assert!(status.container_id.as_deref().unwrap().starts_with("podman://"), "{status:?}");
+    assert!(
+        status.container_id.as_deref().unwrap().starts_with(&format!("{}://", engine.scheme())),
+        "{status:?}"
+    );
     let log = world.log("p", "test").await;
     let mut lines: Vec<&str> = log.lines().collect();
     // The two streams are two pipes: where the one line of the other falls is not said.
@@ -86,13 +88,33 @@ async fn a_pod_runs_as_containers_with_its_volumes_environment_and_results() {
             .count(),
         1
     );
-    until("the containers to be removed", || podman.containers(&world).is_empty()).await;
+    until("the containers to be removed", || engine.containers(&world).is_empty()).await;
 }
 
-#[tokio::test]
-async fn an_image_runs_its_own_program_and_arguments_replace_its() {
-    let Some(podman) = podman() else { return };
-    let world = podman.world(|_| {}).await;
+async fn names_terminals_and_more_cpu_than_there_is_are_as_the_pod_says(engine: &TestEngine) {
+    let world = engine.world(|_| {}).await;
+    let pod = json!({
+        "hostname": "builder",
+        "hostAliases": [{"ip": "192.0.2.7", "hostnames": ["cache.example"]}],
+        "dnsPolicy": "None",
+        "dnsConfig": {"nameservers": ["192.0.2.53"], "searches": ["jobs.example"]},
+        "containers": [
+            with(sh("test", "hostname; echo $HOSTNAME; grep cache.example /etc/hosts; cat /etc/resolv.conf; test -t 1 || echo no terminal"),
+                 json!({"resources": {"limits": {"cpu": "500"}}})),
+            with(sh("terminal", "test -t 1 && echo a terminal"), json!({"tty": true})),
+        ],
+    });
+    let done = world.run("p", pod).await;
+    let log = world.log("p", "test").await;
+    assert_eq!(phase(&done), "Succeeded", "{log} {:#?}", done.status);
+    assert!(log.starts_with("builder\nbuilder\n192.0.2.7"), "{log}");
+    assert!(log.contains("nameserver 192.0.2.53") && log.contains("search jobs.example"), "{log}");
+    assert!(log.ends_with("no terminal\n"), "{log}");
+    assert_eq!(world.log("p", "terminal").await.trim_end(), "a terminal");
+}
+
+async fn an_image_runs_its_own_program_and_arguments_replace_its(engine: &TestEngine) {
+    let world = engine.world(|_| {}).await;
     let done = world.run("own", json!({"containers": [{"name": "test", "image": SPEAKER}]})).await;
     assert_eq!(
         (phase(&done), world.log("own", "test").await.as_str()),
@@ -108,10 +130,8 @@ async fn an_image_runs_its_own_program_and_arguments_replace_its() {
     assert!(ended.message.as_deref().unwrap().contains("/no/such"), "{ended:?}");
 }
 
-#[tokio::test]
-async fn images_that_cannot_be_had_are_said_as_a_kubelet_does() {
-    let Some(podman) = podman() else { return };
-    let world = podman.world(|_| {}).await;
+async fn images_that_cannot_be_had_are_said_as_a_kubelet_does(engine: &TestEngine) {
+    let world = engine.world(|_| {}).await;
     let of =
         |image: &str, more: Value| with(json!({"name": "test", "image": image, "command": ["true"]}), more);
     let cases = [
@@ -145,10 +165,8 @@ async fn images_that_cannot_be_had_are_said_as_a_kubelet_does() {
     assert!(events.iter().any(|(r, m)| r == "Failed" && m.contains("Failed to pull image")), "{events:?}");
 }
 
-#[tokio::test]
-async fn security_contexts_are_followed() {
-    let Some(podman) = podman() else { return };
-    let world = podman.world(|_| {}).await;
+async fn security_contexts_are_followed(engine: &TestEngine) {
+    let world = engine.world(|_| {}).await;
     let show = "id -u; id -g; id -G; stat -c '%g %a' /v; touch /v/x && stat -c %g /v/x; grep -E '^(CapEff|NoNewPrivs)' /proc/self/status; \
                 touch /y 2>/dev/null || echo root is read-only";
     let pod = json!({
@@ -181,15 +199,13 @@ async fn security_contexts_are_followed() {
         events.iter().any(|(r, m)| r == "PrivilegedNotGranted" && m.contains("--allow-privileged")),
         "{events:?}"
     );
-    let world = podman.world(|o| o.allow_privileged = true).await;
+    let world = engine.world(|o| o.allow_privileged = true).await;
     world.run("granted", privileged).await;
     assert_ne!(world.log("granted", "test").await, refused);
 }
 
-#[tokio::test]
-async fn a_container_beyond_its_memory_is_oom_killed() {
-    let Some(podman) = podman() else { return };
-    let world = podman.world(|_| {}).await;
+async fn a_container_beyond_its_memory_is_oom_killed(engine: &TestEngine) {
+    let world = engine.world(|_| {}).await;
     let limits = &world.kubelet.as_ref().unwrap().capabilities().limits;
     if limits.iter().any(|l| l.contains("limits of CPU and memory are not enforced")) {
         eprintln!("SKIPPED: {limits:?}");
@@ -201,9 +217,7 @@ async fn a_container_beyond_its_memory_is_oom_killed() {
     assert_eq!((ended.exit_code, ended.reason.as_deref()), (137, Some("OOMKilled")), "{ended:?}");
 }
 
-#[tokio::test]
-async fn a_pods_containers_share_a_network_that_this_machine_is_not_on() {
-    let Some(podman) = podman() else { return };
+async fn a_pods_containers_share_a_network_that_this_machine_is_not_on(engine: &TestEngine) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
@@ -211,18 +225,20 @@ async fn a_pods_containers_share_a_network_that_this_machine_is_not_on() {
             let _ = stream.unwrap().write_all(b"the machine\n");
         }
     });
+    // The machine as seen from a bridge, if there is one.
+    let gateway = "set -- $(ip route list default); nc -w 2 ${3:-127.0.0.1}";
     for network in [Network::Outbound, Network::Isolated, Network::Host] {
-        let world = podman.world(|o| o.network = network).await;
+        let world = engine.world(|o| o.network = network).await;
         let serve = "echo shared | nc -l -p 8080; echo served";
         // Over and over, until the other listens.
         let ask = format!(
             "while ! nc 127.0.0.1 8080 2>/dev/null; do sleep 0.1; done; nc -w 2 127.0.0.1 {port} 2>/dev/null || echo unreachable; \
-             nc -w 2 10.0.2.2 {port} 2>/dev/null || echo unreachable by its gateway"
+             [ {network:?} = Host ] || {{ {gateway} {port} 2>/dev/null || echo unreachable by its gateway; }}"
         );
         let done = world.run("p", json!({"containers": [sh("server", serve), sh("client", &ask)]})).await;
         let log = world.log("p", "client").await;
         let want = if network == Network::Host {
-            "shared\nthe machine\nunreachable by its gateway\n"
+            "shared\nthe machine\n"
         } else {
             "shared\nunreachable\nunreachable by its gateway\n"
         };
@@ -231,10 +247,8 @@ async fn a_pods_containers_share_a_network_that_this_machine_is_not_on() {
     }
 }
 
-#[tokio::test]
-async fn pods_are_ended_within_their_grace_and_by_their_deadline() {
-    let Some(podman) = podman() else { return };
-    let world = podman.world(|_| {}).await;
+async fn pods_are_ended_within_their_grace_and_by_their_deadline(engine: &TestEngine) {
+    let world = engine.world(|_| {}).await;
     let trap = "trap 'echo bye; exit 5' TERM; echo up; while :; do sleep 0.05; done";
     world
         .create("graceful", json!({"terminationGracePeriodSeconds": 50, "containers": [sh("test", trap)]}))
@@ -260,13 +274,11 @@ async fn pods_are_ended_within_their_grace_and_by_their_deadline() {
     let done = world.run("late", spec).await;
     assert_eq!(done.status.as_ref().unwrap().reason.as_deref(), Some("DeadlineExceeded"));
     assert_eq!(terminated(&done, "test").exit_code, 137);
-    until("the containers to be removed", || podman.containers(&world).is_empty()).await;
+    until("the containers to be removed", || engine.containers(&world).is_empty()).await;
 }
 
-#[tokio::test]
-async fn a_subpath_that_a_job_made_a_link_leads_nowhere() {
-    let Some(podman) = podman() else { return };
-    let world = podman.world(|_| {}).await;
+async fn a_subpath_that_a_job_made_a_link_leads_nowhere(engine: &TestEngine) {
+    let world = engine.world(|_| {}).await;
     let plant = "ln -s /etc /v/link; mkdir /v/plain; echo here >/v/plain/f";
     let plant = with(sh("plant", plant), json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]}));
     let at = |name: &str, sub: &str, script: &str| {
@@ -295,10 +307,8 @@ async fn a_subpath_that_a_job_made_a_link_leads_nowhere() {
     assert!(message.contains("container writer can write to that volume"), "{message}");
 }
 
-#[tokio::test]
-async fn pod_utilities_are_our_executable_in_an_image_of_our_own() {
-    let Some(podman) = podman() else { return };
-    let world = podman.world(|o| o.entrypoint = Some(common::HELPER.into())).await;
+async fn pod_utilities_are_our_executable_in_an_image_of_our_own(engine: &TestEngine) {
+    let world = engine.world(|o| o.entrypoint = Some(common::HELPER.into())).await;
     let shared = world.shared();
     let pod = json!({
         "volumes": [{"name": "out", "hostPath": {"path": shared}}],
@@ -320,7 +330,7 @@ async fn pod_utilities_are_our_executable_in_an_image_of_our_own() {
     let log = world.log("place", "place-entrypoint").await;
     assert!(log.contains("no such subcommand: Some(\"--copy-mode-only\")"), "{log}");
 
-    let without = podman.world(|_| {}).await;
+    let without = engine.world(|_| {}).await;
     without.create("p", place).await;
     let pod =
         without.wait("p", |p| waiting_reason(p, "place-entrypoint") == "CreateContainerConfigError").await;
@@ -352,11 +362,11 @@ async fn container_host() {
 }
 
 /// A pod runner in a process of its own, killed once its Pod runs.
-async fn killed(podman: &Podman, dir: &Path) {
+async fn killed(engine: &TestEngine, dir: &Path) {
     let mut host = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "container_host", "--ignored", "--nocapture"])
         .env(DIR, dir)
-        .env(SOCKET, podman.socket())
+        .env(SOCKET, engine.socket())
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
@@ -366,54 +376,41 @@ async fn killed(podman: &Podman, dir: &Path) {
     host.wait().unwrap();
 }
 
-#[tokio::test]
-async fn a_pod_survives_the_death_of_the_runner_and_is_run_once() {
-    let Some(podman) = podman() else { return };
+async fn a_pod_survives_the_death_of_the_runner_and_is_run_once(engine: &TestEngine) {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path();
-    killed(&podman, dir).await;
-    let world = World::open(dir, SandboxMode::Auto, |o| podman.options(o)).await;
+    killed(engine, dir).await;
+    let world = World::open(dir, SandboxMode::Auto, |o| engine.options(o)).await;
     world.wait("p", |p| phase(p) == "Running").await;
     std::fs::write(dir.join("shared/go"), "").unwrap();
     let done = world.ended("p").await;
     assert_eq!(phase(&done), "Succeeded", "{:#?}", done.status);
     assert_eq!(std::fs::read_to_string(dir.join("shared/runs")).unwrap(), "first\nrun\n");
     assert_eq!(world.log("p", "test").await, "over\n");
-    until("the containers to be removed", || podman.containers(&world).is_empty()).await;
+    until("the containers to be removed", || engine.containers(&world).is_empty()).await;
 }
 
-#[tokio::test]
-async fn a_pod_whose_supervisor_is_killed_is_evicted_and_leaves_no_container() {
-    let Some(podman) = podman() else { return };
+async fn a_pod_whose_supervisor_is_killed_is_evicted_and_leaves_no_container(engine: &TestEngine) {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path();
-    killed(&podman, dir).await;
+    killed(engine, dir).await;
     // The supervisor and its stages at once, so that none of them can tidy up.
     let mark = dir.join("kubelet/pods").to_str().unwrap().to_owned();
     for pid in common::processes(&mark) {
         let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
     }
     until("them to be dead", || common::processes(&mark).is_empty()).await;
-    let world = World::open(dir, SandboxMode::Auto, |o| podman.options(o)).await;
+    let world = World::open(dir, SandboxMode::Auto, |o| engine.options(o)).await;
     let done = world.ended("p").await;
     assert_eq!(done.status.as_ref().unwrap().reason.as_deref(), Some("Evicted"));
-    assert_eq!(podman.containers(&world), "", "nothing of it runs on when that is said");
+    assert_eq!(engine.containers(&world), "", "nothing of it runs on when that is said");
     assert_eq!(std::fs::read_to_string(dir.join("shared/runs")).unwrap(), "first\nrun\n");
 }
 
-#[tokio::test]
-async fn an_image_is_pulled_from_a_private_registry_with_the_pods_secret() {
-    // The image as a registry has it, made by the first Podman and pulled by the second, which knows the registry.
-    let Some(maker) = podman() else { return };
-    let temp = tempfile::tempdir().unwrap();
-    let oci = temp.path().join("oci");
-    maker.says(&["save", "--format", "oci-dir", "-o", oci.to_str().unwrap(), SPEAKER]);
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || registry(&listener, &oci));
-    let registries = format!("[[registry]]\nlocation = \"127.0.0.1:{port}\"\ninsecure = true\n");
-    let podman = Podman::start(&registries).unwrap();
-    let world = podman.world(|_| {}).await;
+async fn an_image_is_pulled_from_a_private_registry_with_the_pods_secret(engine: &TestEngine) {
+    let port = registry();
+    let engine = engine.trusting(port);
+    let world = engine.world(|_| {}).await;
     let image = format!("127.0.0.1:{port}/private/speaker:v1");
     let pod = |secrets: Value| json!({"imagePullSecrets": secrets, "containers": [{"name": "test", "image": image, "imagePullPolicy": "Always"}]});
     world.create("without", pod(json!([]))).await;
@@ -436,47 +433,21 @@ async fn an_image_is_pulled_from_a_private_registry_with_the_pods_secret() {
     let events = world.events().await;
     assert!(events.iter().any(|(r, m)| r == "Pulled" && m.contains("Successfully pulled")), "{events:?}");
     assert!(!format!("{events:?}").contains("sesame"), "{events:?}");
-    podman.says(&["rmi", "-f", &image]);
+    engine.says(&["rmi", "-f", &image]);
 }
 
-/// An OCI distribution server for one image, for `robot` with the password `sesame`.
-fn registry(listener: &std::net::TcpListener, oci: &Path) {
-    use std::io::{BufRead, BufReader};
-    let index: Value = serde_json::from_slice(&std::fs::read(oci.join("index.json")).unwrap()).unwrap();
-    let manifest = index["manifests"][0]["digest"].as_str().unwrap().replace(':', "/");
-    for stream in listener.incoming() {
-        let mut stream = stream.unwrap();
-        let lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
-        let head: Vec<String> = lines.take_while(|l| !l.is_empty()).collect();
-        let Some(path) = head.first().and_then(|l| l.split(' ').nth(1)) else { continue };
-        let head_only = head[0].starts_with("HEAD");
-        // robot:sesame
-        let known = head
-            .iter()
-            .any(|l| l.to_lowercase().starts_with("authorization: basic") && l.ends_with("cm9ib3Q6c2VzYW1l"));
-        let file = match path.rsplit_once('/') {
-            _ if path.contains("/manifests/v1") => Some(manifest.clone()),
-            Some((_, digest)) if digest.starts_with("sha256:") => Some(digest.replace(':', "/")),
-            _ => None,
-        };
-        let (status, kind, body) = match file.map(|f| std::fs::read(oci.join("blobs").join(f))) {
-            _ if !known => {
-                ("401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"private\"", "text/plain", Vec::new())
-            }
-            Some(Ok(body)) if path.contains("/manifests/") => {
-                ("200 OK", "application/vnd.oci.image.manifest.v1+json", body)
-            }
-            Some(Ok(body)) => ("200 OK", "application/octet-stream", body),
-            Some(Err(_)) => ("404 Not Found", "text/plain", Vec::new()),
-            None => ("200 OK", "text/plain", Vec::new()),
-        };
-        let head = format!(
-            "HTTP/1.1 {status}\r\nDocker-Distribution-Api-Version: registry/2.0\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-            body.len()
-        );
-        let _ = stream.write_all(head.as_bytes());
-        if !head_only {
-            let _ = stream.write_all(&body);
-        }
-    }
-}
+on_every_engine!(
+    names_terminals_and_more_cpu_than_there_is_are_as_the_pod_says,
+    a_pod_runs_as_containers_with_its_volumes_environment_and_results,
+    an_image_runs_its_own_program_and_arguments_replace_its,
+    images_that_cannot_be_had_are_said_as_a_kubelet_does,
+    security_contexts_are_followed,
+    a_container_beyond_its_memory_is_oom_killed,
+    a_pods_containers_share_a_network_that_this_machine_is_not_on,
+    pods_are_ended_within_their_grace_and_by_their_deadline,
+    a_subpath_that_a_job_made_a_link_leads_nowhere,
+    pod_utilities_are_our_executable_in_an_image_of_our_own,
+    a_pod_survives_the_death_of_the_runner_and_is_run_once,
+    a_pod_whose_supervisor_is_killed_is_evicted_and_leaves_no_container,
+    an_image_is_pulled_from_a_private_registry_with_the_pods_secret,
+);

@@ -318,11 +318,19 @@ mod tests {
             home: Some("/home/me".into()),
             ..Surroundings::default()
         };
-        let usual = ["/var/run/docker.sock", "/home/me/.docker/run/docker.sock", "/home/me/.docker/desktop/docker.sock"];
+        let usual = [
+            "/var/run/docker.sock",
+            "/home/me/.docker/run/docker.sock",
+            "/home/me/.docker/desktop/docker.sock",
+        ];
         let usual: Vec<Candidate> = usual.map(socket).to_vec();
         let desktop = "unix:///home/me/.docker/desktop/docker.sock";
         let found = candidates(&RuntimeChoice::Docker, &context(Ok(desktop)));
-        assert_eq!(found, [usual[2].clone(), usual[0].clone(), usual[1].clone()], "each once, the context's first");
+        assert_eq!(
+            found,
+            [usual[2].clone(), usual[0].clone(), usual[1].clone()],
+            "each once, the context's first"
+        );
         let found = candidates(&RuntimeChoice::Docker, &context(Err("why")));
         assert_eq!(found, [vec![Candidate::Unusable("why".to_owned())], usual.clone()].concat());
         let found = candidates(&RuntimeChoice::Auto, &context(Ok("ssh://h")));

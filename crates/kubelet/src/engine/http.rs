@@ -199,8 +199,7 @@ impl Client {
         patience: Duration,
         work: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        let silent =
-            |_| EngineError::Silent { what: what.to_owned(), socket: self.socket.clone(), patience };
+        let silent = |_| EngineError::Silent { what: what.to_owned(), socket: self.socket.clone(), patience };
         tokio::time::timeout(patience, work).await.map_err(silent)?
     }
 

@@ -94,7 +94,10 @@ mod tests {
     fn both_kinds_of_control_groups_are_read() {
         let old = files("9:name=systemd:/x\n4:memory:/libpod_parent/c\n0::/libpod_parent/c\n", "c");
         assert_eq!(old[0], Path::new("/sys/fs/cgroup/memory/libpod_parent/c/memory.oom_control"));
-        assert_eq!(files("0::/machine.slice/c", "c"), [Path::new("/sys/fs/cgroup/machine.slice/c/memory.events")]);
+        assert_eq!(
+            files("0::/machine.slice/c", "c"),
+            [Path::new("/sys/fs/cgroup/machine.slice/c/memory.events")]
+        );
         assert!(files("4:memory:/\n0::/init.scope\n", "cafe").is_empty(), "another process");
         assert!(counted("low 0\noom 1\noom_kill 2\n") && counted("under_oom 0\noom_kill 1"));
         assert!(!counted("oom_kill_disable 1\noom_kill 0\n") && !counted(""));

@@ -109,7 +109,10 @@ fn part_matches(pattern: &str, part: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == part,
         Some((head, rest)) => part.strip_prefix(head).is_some_and(|tail| {
-            tail.char_indices().map(|(at, _)| at).chain([tail.len()]).any(|at| part_matches(rest, &tail[at..]))
+            tail.char_indices()
+                .map(|(at, _)| at)
+                .chain([tail.len()])
+                .any(|at| part_matches(rest, &tail[at..]))
         }),
     }
 }

@@ -97,7 +97,9 @@ pub fn container(
         memory: resource(true, "memory").map(whole),
         nano_cpus: resource(true, "cpu").map(|v| whole(v * 1e9)),
         // Who names a limit alone requests as much.
-        cpu_shares: resource(false, "cpu").or(resource(true, "cpu")).map(|v| clamp(whole(v * 1024.0), &CPU_SHARES)),
+        cpu_shares: resource(false, "cpu")
+            .or(resource(true, "cpu"))
+            .map(|v| clamp(whole(v * 1024.0), &CPU_SHARES)),
     }
 }
 
@@ -128,12 +130,7 @@ pub fn names(spec: &PodSpec, pod_name: &str) -> NamesPlan {
             .collect(),
         nameservers: dns.nameservers.unwrap_or_default(),
         searches: dns.searches.unwrap_or_default(),
-        options: dns
-            .options
-            .into_iter()
-            .flatten()
-            .filter_map(|o| Some(option(o.name?, o.value)))
-            .collect(),
+        options: dns.options.into_iter().flatten().filter_map(|o| Some(option(o.name?, o.value))).collect(),
     }
 }
 
@@ -190,6 +187,9 @@ pub fn create(pod: &PodPlan, plan: &EnginePlan, container: &ContainerPlan, mut b
         spec["OpenStdin"] = json!(own.stdin);
         if network == "host" {
             give_names(&mut spec, &pod.names);
+        } else if plan.scheme == "podman" {
+            // Who shares a network shares its host's name in Docker, which refuses another; not so in Podman.
+            spec["Hostname"] = json!(pod.names.hostname);
         }
         if !own.command.is_empty() {
             spec["Entrypoint"] = json!(own.command);

@@ -35,7 +35,9 @@ pub fn sentences(spec: &PodSpec, engine: Option<bool>) -> Vec<String> {
     let mut say = |text: &str| said.push(text.to_owned());
     let profiles = |wanted: &str| all_containers(spec).any(|c| seccomp(spec, c) == Some(wanted));
     if profiles("Unconfined") && !privileged {
-        say("seccompProfile Unconfined is not granted without --allow-privileged: the engine's own profile is used");
+        say(
+            "seccompProfile Unconfined is not granted without --allow-privileged: the engine's own profile is used",
+        );
     }
     if profiles("Localhost") {
         say("seccompProfile Localhost is not followed: the engine's own profile is used");
@@ -73,8 +75,16 @@ mod tests {
             (pod(json!({"hostIPC": true})), "hostIPC", true),
             (pod(json!({"shareProcessNamespace": true})), "shareProcessNamespace", true),
             (pod(json!({"securityContext": {"sysctls": [{"name": "a", "value": "1"}]}})), "sysctls", true),
-            (container(json!({"resources": {"limits": {"nvidia.com/gpu": "1", "cpu": "1"}}})), "limits of nvidia.com/gpu are", true),
-            (container(json!({"securityContext": {"seccompProfile": {"type": "Unconfined"}}})), "--allow-privileged", false),
+            (
+                container(json!({"resources": {"limits": {"nvidia.com/gpu": "1", "cpu": "1"}}})),
+                "limits of nvidia.com/gpu are",
+                true,
+            ),
+            (
+                container(json!({"securityContext": {"seccompProfile": {"type": "Unconfined"}}})),
+                "--allow-privileged",
+                false,
+            ),
             (pod(json!({"securityContext": {"seccompProfile": {"type": "Localhost"}}})), "Localhost", false),
             (container(json!({"securityContext": {"procMount": "Unmasked"}})), "procMount", false),
             (pod(json!({"securityContext": {"seLinuxOptions": {"level": "s0"}}})), "seLinuxOptions", false),

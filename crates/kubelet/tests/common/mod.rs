@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
+pub mod dockerd;
+pub mod engines;
 pub mod podman;
 
 use futures::StreamExt;

@@ -12,7 +12,12 @@ fn spec_of(container: Value, pod: Value) -> PodSpec {
 }
 
 fn image(user: &str) -> Found {
-    Found { image_id: "sha256:1".to_owned(), id: "sha256:1".to_owned(), has_program: true, user: user.to_owned() }
+    Found {
+        image_id: "sha256:1".to_owned(),
+        id: "sha256:1".to_owned(),
+        has_program: true,
+        user: user.to_owned(),
+    }
 }
 
 fn told(container_spec: Value, pod: Value, image_user: &str, allow_privileged: bool) -> EngineContainer {
@@ -54,7 +59,9 @@ fn who_must_not_be_root_is_known_not_to_be() {
         let said = forbidden_root(&spec, &spec.containers[0], &image(user));
         match want {
             None => assert_eq!(said, None, "{security} {user}"),
-            Some(words) => assert!(said.as_deref().is_some_and(|s| s.contains(words)), "{security} {user}: {said:?}"),
+            Some(words) => {
+                assert!(said.as_deref().is_some_and(|s| s.contains(words)), "{security} {user}: {said:?}")
+            }
         }
     }
 }
@@ -75,7 +82,10 @@ fn privileges_need_to_be_allowed() {
 fn resources_are_the_kernels() {
     let resources = |r: Value| told(json!({"resources": r}), json!({}), "", false);
     let both = resources(json!({"requests": {"cpu": "250m"}, "limits": {"cpu": "64", "memory": "1Gi"}}));
-    assert_eq!((both.memory, both.nano_cpus, both.cpu_shares), (Some(1 << 30), Some(64_000_000_000), Some(256)));
+    assert_eq!(
+        (both.memory, both.nano_cpus, both.cpu_shares),
+        (Some(1 << 30), Some(64_000_000_000), Some(256))
+    );
     let limit = resources(json!({"limits": {"cpu": "2"}}));
     assert_eq!((limit.memory, limit.cpu_shares), (None, Some(2048)));
     let little = resources(json!({"requests": {"cpu": "1m"}}));
