@@ -12,6 +12,8 @@ use std::time::Duration;
 /// another program yet. So a held lock is asked for again this often before it is believed.
 const TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(100);
+/// For an engine to clean up after a container, on a machine that has much else to do.
+const CLEANING_TRIES: u32 = 300;
 
 /// A data directory that is ours until this is dropped.
 #[derive(Debug)]
@@ -93,7 +95,7 @@ impl Scratch {
     /// going on in it, so a refusal is not believed at once.
     pub fn remove(self) -> anyhow::Result<()> {
         let path = self.dir.keep();
-        let mut tries = TRIES;
+        let mut tries = CLEANING_TRIES;
         loop {
             tries -= 1;
             match std::fs::remove_dir_all(&path) {

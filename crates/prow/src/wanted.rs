@@ -5,8 +5,8 @@ use crate::flags::{self, GithubArgs};
 use anyhow::{Context, bail};
 use prow_api::prowjob::ProwJobSpec;
 use prow_api::refs::{Pull, Refs};
-use prow_config::Snapshot;
 use prow_config::jobs::{JobBase, Periodic, Postsubmit, Presubmit};
+use prow_config::{Snapshot, did_you_mean};
 use prow_github::PullRequest;
 use prow_job::build;
 
@@ -39,13 +39,28 @@ impl Found<'_> {
         }
     }
 
+    /// Its repository; a periodic has none.
+    pub fn repo(&self) -> Option<&str> {
+        match self {
+            Found::Pre(repo, _) | Found::Post(repo, _) => Some(repo),
+            Found::Per(_) => None,
+        }
+    }
+
+    /// Whether it is a job of this branch; a periodic is of none.
+    pub fn runs_on(&self, branch: &str) -> bool {
+        match self {
+            Found::Pre(_, job) => job.brancher.runs_on(branch),
+            Found::Post(_, job) => job.brancher.runs_on(branch),
+            Found::Per(_) => false,
+        }
+    }
+
     /// Whether it is of the same kind and repository, and for `branch`.
     fn stands_for(&self, first: &Found<'_>, branch: &str) -> bool {
-        match (self, first) {
-            (Found::Pre(repo, job), Found::Pre(same, _)) => repo == same && job.brancher.runs_on(branch),
-            (Found::Post(repo, job), Found::Post(same, _)) => repo == same && job.brancher.runs_on(branch),
-            _ => false,
-        }
+        std::mem::discriminant(self) == std::mem::discriminant(first)
+            && self.repo() == first.repo()
+            && self.runs_on(branch)
     }
 }
 
@@ -82,22 +97,38 @@ pub fn of_branch<'s>(tool: &str, mut found: Vec<Found<'s>>, branch: &str) -> Fou
     found
 }
 
-/// The jobs of that name, at least one: presubmits, then postsubmits, then periodics.
+/// The jobs of that name: presubmits, then postsubmits, then periodics.
+pub fn called<'s>(snapshot: &'s Snapshot, name: &str) -> Vec<Found<'s>> {
+    all(snapshot).filter(|job| job.base().name == name).collect()
+}
+
+/// The jobs of that name, at least one.
 pub fn find<'s>(snapshot: &'s Snapshot, name: &str) -> anyhow::Result<Vec<Found<'s>>> {
+    let found = called(snapshot, name);
+    if found.is_empty() {
+        bail!("{}", absent(snapshot, name));
+    }
+    Ok(found)
+}
+
+/// That there is no job of that name, and which was probably meant.
+pub fn absent(snapshot: &Snapshot, name: &str) -> String {
+    let names = all(snapshot).map(|job| job.base().name.clone()).collect::<Vec<_>>();
+    let meant = did_you_mean(name, names.iter().map(String::as_str));
+    let meant = meant.map(|meant| format!("; did you mean {meant:?}?")).unwrap_or_default();
+    let jobs = snapshot.jobs.len();
+    format!(
+        "no job is called {name:?} in this configuration of {jobs} jobs{meant} (prow config jobs lists them)"
+    )
+}
+
+fn all(snapshot: &Snapshot) -> impl Iterator<Item = Found<'_>> {
     let jobs = &snapshot.jobs;
     let presubmits =
         jobs.presubmits.iter().flat_map(|(repo, list)| list.iter().map(move |job| Found::Pre(repo, job)));
     let postsubmits =
         jobs.postsubmits.iter().flat_map(|(repo, list)| list.iter().map(move |job| Found::Post(repo, job)));
-    let all = presubmits.chain(postsubmits).chain(jobs.periodics.iter().map(Found::Per));
-    let found: Vec<_> = all.filter(|job| job.base().name == name).collect();
-    if found.is_empty() {
-        bail!(
-            "no job is called {name:?} in this configuration of {} jobs; prow config jobs lists them",
-            jobs.len()
-        );
-    }
-    Ok(found)
+    presubmits.chain(postsubmits).chain(jobs.periodics.iter().map(Found::Per))
 }
 
 /// `org/repo`, where `org` may be a Gerrit host with its scheme.

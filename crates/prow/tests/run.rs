@@ -403,7 +403,8 @@ fn a_job_runs_in_its_image_with_its_utilities_beside_it() {
     let finished: Value = serde_json::from_str(&result(&fixture, "finished.json")).unwrap();
     assert_eq!(finished["result"], "FAILURE");
     assert_eq!(processes_mentioning(&tmp), Vec::<String>::new(), "Podman's service has ended with us");
-    assert_eq!(std::fs::read_dir(&tmp).unwrap().count(), 0, "the scratch directory is gone");
+    let left: Vec<_> = std::fs::read_dir(&tmp).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(left, Vec::<std::path::PathBuf>::new(), "the scratch directory is gone: {stderr}");
 }
 
 #[test]

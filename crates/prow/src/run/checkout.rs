@@ -5,6 +5,7 @@ use crate::datadir::Scratch;
 use anyhow::{Context, bail};
 use prow_api::refs::{Pull, Refs};
 use prow_git::process::Run;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The file in a snapshot that has git trust it, whoever it belongs to.
@@ -18,7 +19,14 @@ pub struct Checkout {
     pub sha: String,
     /// The branch that is checked out; `HEAD` if none is.
     pub branch: String,
+    /// It does not have all of its history.
+    pub shallow: bool,
+    /// Submodules that are checked out, in the order of their snapshots below [`MODULES`]: where they come from.
+    pub modules: Vec<String>,
 }
+
+/// Where a snapshot has those of its submodules.
+pub const MODULES: &str = "prow-run-modules";
 
 /// Takes one.
 pub async fn snapshot(path: &Path, scratch: &Scratch) -> anyhow::Result<Checkout> {
@@ -31,20 +39,64 @@ pub async fn snapshot(path: &Path, scratch: &Scratch) -> anyhow::Result<Checkout
         .with_context(|| format!("--path {}: it has no commit yet", path.display()))?;
     let branch = git(top, &["rev-parse", "--abbrev-ref", "HEAD"], &[]).await?;
     let directory = scratch.directory("checkout")?;
-    let to = directory.to_str().context("the temporary directory's name is not UTF-8")?.to_owned();
     let from = top.to_str().context("the checkout's name is not UTF-8")?;
-    // Files of its own: links into the checkout would lead nowhere in a Pod.
-    git(top, &["clone", "--quiet", "--bare", "--no-hardlinks", from, &to], &[]).await?;
-    for (key, value) in [("uploadpack.allowAnySHA1InWant", "true"), ("uploadpack.allowFilter", "true")] {
-        git(&directory, &["config", key, value], &[]).await?;
+    bare(top, from, &directory).await?;
+    let shallow = git(top, &["rev-parse", "--is-shallow-repository"], &[]).await? == "true";
+    if shallow {
+        // Where its history ends; git forgets that when it clones a linked work tree.
+        let ends = git(top, &["rev-parse", "--path-format=absolute", "--git-path", "shallow"], &[]).await?;
+        std::fs::copy(&ends, directory.join("shallow")).with_context(|| format!("cannot copy {ends}"))?;
     }
     let remotes = "+refs/remotes/*:refs/remotes/*";
-    git(&directory, &["fetch", "--quiet", "--no-tags", from, remotes], &[]).await?;
-    let trust = directory.join(TRUST);
-    std::fs::write(&trust, "[safe]\n\tdirectory = *\n")
-        .with_context(|| format!("cannot write {}", trust.display()))?;
+    git(&directory, &["fetch", "--quiet", "--no-tags", "--update-shallow", from, remotes], &[]).await?;
+    let modules = modules(top, &directory).await?;
     let sha = commit(top, &directory, &head).await?;
-    Ok(Checkout { directory, sha, branch })
+    Ok(Checkout { directory, sha, branch, shallow, modules })
+}
+
+/// A bare clone that gives whoever asks any commit.
+async fn bare(dir: &Path, from: &str, to: &Path) -> anyhow::Result<()> {
+    let name = to.to_str().context("the temporary directory's name is not UTF-8")?;
+    // Files of its own: links into the checkout would lead nowhere in a Pod.
+    git(dir, &["clone", "--quiet", "--bare", "--no-hardlinks", from, name], &[]).await?;
+    for (key, value) in [("uploadpack.allowAnySHA1InWant", "true"), ("uploadpack.allowFilter", "true")] {
+        git(to, &["config", key, value], &[]).await?;
+    }
+    Ok(())
+}
+
+/// Snapshots of the submodules that are checked out: what is committed there may be nowhere else yet.
+async fn modules(top: &Path, directory: &Path) -> anyhow::Result<Vec<String>> {
+    let each = "printf '%s\\0%s\\0' \"$toplevel/$sm_path\" \
+                \"$(git config -f \"$toplevel/.gitmodules\" \"submodule.$name.url\")\"";
+    let listed = git(top, &["submodule", "foreach", "--quiet", "--recursive", each], &[]).await?;
+    let mut modules = Vec::new();
+    for pair in listed.split('\0').collect::<Vec<_>>().chunks_exact(2) {
+        let (path, url) = (pair[0], pair[1]);
+        bare(top, path, &directory.join(MODULES).join(modules.len().to_string())).await?;
+        if !git(Path::new(path), &["status", "--porcelain"], &[]).await?.is_empty() {
+            eprintln!(
+                "prow run: the submodule {path} has changes that are not committed; they are not tested"
+            );
+        }
+        modules.push(url.to_owned());
+    }
+    Ok(modules)
+}
+
+/// What git in the Pod is configured with: snapshots belong to somebody else than it runs as, and submodules come from
+/// theirs. `place` is where it finds the checkouts.
+pub fn git_config(checkouts: &[Checkout], place: &str) -> String {
+    let mut text = "[safe]\n\tdirectory = *\n[protocol \"file\"]\n\tallow = always\n".to_owned();
+    let quoted =
+        |text: &str| format!("\"{}\"", text.replace('\n', "").replace('\\', "\\\\").replace('"', "\\\""));
+    for (index, checkout) in checkouts.iter().enumerate() {
+        for (module, url) in checkout.modules.iter().enumerate() {
+            let from = quoted(&format!("file://{place}/{index}/{MODULES}/{module}"));
+            text += &format!("[url {from}]\n\tinsteadOf = {}\n", quoted(url));
+        }
+    }
+    text
 }
 
 /// Commits the working tree, into the snapshot alone.
@@ -60,13 +112,39 @@ async fn commit(top: &Path, directory: &Path, head: &str) -> anyhow::Result<Stri
         ("GIT_COMMITTER_NAME", "prow run".to_owned()),
         ("GIT_COMMITTER_EMAIL", "prow-run@localhost".to_owned()),
     ];
-    git(top, &["read-tree", "HEAD"], &env).await?;
+    // Its own index knows what is not checked out at all, what was added against an ignore rule, and which files are
+    // as they were, so that these need not be read.
+    let own = git(top, &["rev-parse", "--path-format=absolute", "--git-path", "index"], &[]).await?;
+    let index = directory.join("prow-run.index");
+    match std::fs::copy(&own, &index) {
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            git(top, &["read-tree", "HEAD"], &env).await?;
+        }
+        Err(error) => return Err(error).with_context(|| format!("cannot copy {own}")),
+    }
     git(top, &["add", "--all", "."], &env).await?;
+    leave_out_repositories(top, &env).await?;
     let tree = git(top, &["write-tree"], &env).await?;
     if tree == git(top, &["rev-parse", "HEAD^{tree}"], &[]).await? {
         return Ok(head.to_owned());
     }
     git(top, &["commit-tree", &tree, "-p", head, "-m", "The working tree as prow run found it"], &env).await
+}
+
+/// A repository that somebody put into the checkout, and that is no submodule of it, is not cloned with it.
+async fn leave_out_repositories(top: &Path, env: &[(&str, String)]) -> anyhow::Result<()> {
+    let staged = git(top, &["ls-files", "--stage", "-z"], env).await?;
+    let links = |text: &str| -> BTreeSet<String> {
+        let entries = text.split('\0').filter(|entry| entry.starts_with("160000 "));
+        entries.filter_map(|entry| Some(entry.split_once('\t')?.1.to_owned())).collect()
+    };
+    let known = links(&git(top, &["ls-files", "--stage", "-z"], &[]).await?);
+    for path in links(&staged).difference(&known) {
+        eprintln!("prow run: {path} is a repository of its own and no submodule: it stays out");
+        git(top, &["rm", "--cached", "--quiet", "--force", "--", path], env).await?;
+    }
+    Ok(())
 }
 
 /// A snapshot as a pull request against `base_ref`: by default the branch that `origin` calls its main one, else the
@@ -106,8 +184,22 @@ pub async fn of_pull(
     Ok((checkout, refs))
 }
 
+/// The repository that a checkout's `origin` is, as `org/repo`.
+pub async fn origin(path: &Path) -> Option<String> {
+    let url = git(path, &["remote", "get-url", "origin"], &[]).await.ok()?;
+    of_url(&url)
+}
+
+/// The last two parts of a URL, or of what ssh takes for one.
+fn of_url(url: &str) -> Option<String> {
+    let path = url.trim_end_matches('/').trim_end_matches(".git");
+    let mut parts = path.rsplit(['/', ':']);
+    let (repo, org) = (parts.next()?, parts.next()?);
+    (!repo.is_empty() && !org.is_empty()).then(|| format!("{org}/{repo}"))
+}
+
 /// Runs git in `dir` as the person at the keyboard would, and gives what it says without the last line's end.
-async fn git(dir: &Path, args: &[&str], env: &[(&str, String)]) -> anyhow::Result<String> {
+pub async fn git(dir: &Path, args: &[&str], env: &[(&str, String)]) -> anyhow::Result<String> {
     let mut run = Run::new("git").args(args).dir(dir).inherit_env().env("GIT_TERMINAL_PROMPT", "0");
     // Called from a hook or an alias, git leaves these behind, and they would mean another repository.
     for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"] {
@@ -120,9 +212,28 @@ async fn git(dir: &Path, args: &[&str], env: &[(&str, String)]) -> anyhow::Resul
     for (name, value) in env {
         run = run.env(name, value);
     }
-    let done = run.run().await.with_context(|| format!("cannot run git {}", args.join(" ")))?;
+    // Names of a hundred thousand files.
+    let done =
+        run.limit(64 << 20).run().await.with_context(|| format!("cannot run git {}", args.join(" ")))?;
     if done.exit.success() {
         return Ok(done.stdout.to_text().trim_end().to_owned());
     }
     bail!("git {} in {} failed: {}", args.join(" "), dir.display(), done.stderr.to_text().trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkouts_repository_is_told_by_its_origin() {
+        for (url, want) in [
+            ("https://github.com/acme/rocket.git", Some("acme/rocket")),
+            ("git@github.com:acme/rocket.git", Some("acme/rocket")),
+            ("ssh://git@host:22/acme/rocket/", Some("acme/rocket")),
+            ("rocket", None),
+        ] {
+            assert_eq!(of_url(url).as_deref(), want, "{url}");
+        }
+    }
 }

@@ -172,6 +172,7 @@ impl Follower {
                     Some(Ok(Some(pod))) => {
                         self.seen.pod = pod;
                         self.open_logs().await;
+                        self.tell_progress();
                         let waits = self.hopeless();
                         self.note(waits);
                         if is_over(&self.seen.pod) {
@@ -232,6 +233,31 @@ impl Follower {
             eprintln!("prow run: {reason}: {message}");
         }
         None
+    }
+
+    /// Says what is waited for: a clone may take minutes and says nothing until it is done.
+    fn tell_progress(&mut self) {
+        let steps = statuses(&self.seen.pod).into_iter().filter_map(|status| {
+            let state = status.state.as_ref()?;
+            let cloning = status.name == "clonerefs";
+            Some(match (&state.running, &state.terminated) {
+                (Some(_), _) if cloning => "cloning".to_owned(),
+                (_, Some(ended)) if cloning && ended.exit_code == 0 => {
+                    let (from, to) = (ended.started_at.as_ref()?, ended.finished_at.as_ref()?);
+                    format!("cloned in {} s", (to.0.as_second() - from.0.as_second()).max(0))
+                }
+                (Some(_), _) if self.seen.own.contains(&status.name) => match self.prefixed {
+                    true => format!("container {} begins", status.name),
+                    false => "the job begins".to_owned(),
+                },
+                _ => return None,
+            })
+        });
+        for step in steps.collect::<Vec<_>>() {
+            if self.said.insert(step.clone()) {
+                eprintln!("prow run: {step}");
+            }
+        }
     }
 
     /// Begins to copy what has begun to speak.

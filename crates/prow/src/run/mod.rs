@@ -4,7 +4,10 @@
 mod abandoned;
 mod checkout;
 mod end;
+mod finished;
 mod here;
+mod named;
+mod refs;
 mod shell;
 mod stubs;
 mod subject;
@@ -40,7 +43,9 @@ credentials unless you give them; nothing is reported to GitHub.",
 Examples:
   What pull request 5 would run:
     prow run unit --config-path config.yaml --job-config-path jobs/ --pr 5
-  The same on this checkout as it is, with what is not committed yet (ignored files stay out):
+  A job that the repository defines itself, in .prow.yaml:
+    prow run mine --config-path config.yaml --repo acme/rocket --pr 5
+  What a checkout would give, as it is, with what is not committed yet (ignored files stay out):
     prow run unit --config-path config.yaml --job-config-path jobs/ --path .
   A postsubmit or a periodic:
     prow run publish --config-path config.yaml --job-config-path jobs/ --base-ref main
@@ -55,19 +60,21 @@ could not be run at all; 130 after Ctrl-C, which ends the job within its grace p
 
 The Pod runs as containers of Docker or Podman where one of them works, else as sandboxed processes of this machine, \
 which use no image and have no network unless --pod-network=host gives them this machine's.",
-    mut_arg("config_path", |arg| arg.required(false).required_unless_present_any(["from_file", "from_url"]))
+    mut_arg("config_path", |arg| arg.required(false).required_unless_present_any(["from_file", "from_url"])),
+    // Somebody waits.
+    mut_arg("max_retries", |arg| arg.default_value("2"))
 )]
 pub struct Args {
-    /// Name of the job
+    /// Name of the job: of the configuration, or of the repository itself where in_repo_config is enabled for it
     #[arg(value_name = "JOB", required_unless_present_any = ["from_file", "from_url"])]
     job: Option<String>,
-    /// Repository, where several have a job of that name
+    /// Repository, where several have a job of that name or none has [default: that of --path's origin]
     #[arg(long, value_name = "ORG/REPO")]
     repo: Option<String>,
     /// Pull request that a presubmit tests
     #[arg(long, value_name = "NUMBER", visible_alias = "pull-number")]
     pr: Option<i64>,
-    /// Base branch [default: the pull request's; with --path the checkout's]
+    /// Base branch [default: the pull request's; with --path origin's main branch, for a postsubmit the checkout's]
     #[arg(long, value_name = "BRANCH")]
     base_ref: Option<String>,
     /// Commit of the base branch [default: GitHub's answer]
