@@ -233,6 +233,41 @@ pub struct GcsConfiguration {
     pub compress_file_types: Option<Vec<String>>,
 }
 
+impl GcsConfiguration {
+    /// What is wrong with media types and path strategy, in words (prow-config §1.7).
+    ///
+    /// # Errors
+    /// The first fault.
+    pub fn check(&self) -> Result<(), String> {
+        for (extension, media_type) in &self.media_types {
+            let bare = media_type.split(';').next().unwrap_or_default().trim();
+            let token = |t: &str| {
+                !t.is_empty() && t.bytes().all(|b| b.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(&b))
+            };
+            let parts: Vec<&str> = bare.split('/').collect();
+            if parts.len() > 2 || !parts.iter().all(|p| token(p)) {
+                return Err(format!(
+                    "gcs_configuration.mediaTypes: {media_type:?} (for {extension}) is no media type"
+                ));
+            }
+        }
+        if !PATH_STRATEGIES.contains(&self.path_strategy.as_str()) {
+            return Err(format!(
+                "gcs_configuration.path_strategy: {:?} is not one of {}",
+                self.path_strategy,
+                PATH_STRATEGIES.join(", ")
+            ));
+        }
+        if self.path_strategy != "explicit" && (self.default_org.is_empty() || self.default_repo.is_empty()) {
+            return Err(format!(
+                "gcs_configuration: path_strategy {} needs default_org and default_repo",
+                self.path_strategy
+            ));
+        }
+        Ok(())
+    }
+}
+
 fn or<T: Clone>(mine: &mut Option<T>, default: &Option<T>) {
     if mine.is_none() {
         mine.clone_from(default);

@@ -42,6 +42,12 @@ pub fn main(
 ) -> ExitCode {
     let env: std::collections::HashMap<OsString, OsString> = env.into_iter().collect();
     let env = |name: &'static str| env.get(std::ffi::OsStr::new(name)).cloned();
+    let args: Vec<OsString> = args.into_iter().collect();
+    if options::wants_help(&args, &env) {
+        // Nobody there to read it is no reason to fail.
+        let _ = std::io::Write::write_all(&mut std::io::stdout(), options::usage().as_bytes());
+        return ExitCode::SUCCESS;
+    }
     let options = match parse(args, &env) {
         Ok(options) => options,
         Err(error) => {

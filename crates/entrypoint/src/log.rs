@@ -6,13 +6,25 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// One line, with its line break.
 pub(crate) fn line(level: &str, message: &str) -> String {
-    let line = json!({
+    of(level, message, None)
+}
+
+/// A line about what failed, with why in a member of its own.
+pub(crate) fn failure(message: &str, error: &str) -> String {
+    of("error", message, Some(error))
+}
+
+fn of(level: &str, message: &str, error: Option<&str>) -> String {
+    let mut line = json!({
         "component": "entrypoint",
         "level": level,
         "msg": message,
         "severity": level,
         "time": rfc3339(SystemTime::now()),
     });
+    if let Some(error) = error {
+        line["error"] = error.into();
+    }
     format!("{line}\n")
 }
 

@@ -10,6 +10,19 @@ use std::time::Duration;
 pub const DEFAULT_COPY_DESTINATION: &str = "/tools/entrypoint";
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2 * 60 * 60);
 const DEFAULT_GRACE_PERIOD: Duration = Duration::from_secs(15);
+/// The last two are the sidecar's business.
+const WITH_VALUE: &[&str] = &[
+    "timeout",
+    "grace-period",
+    "artifact-dir",
+    "previous-marker",
+    "copy-destination",
+    "process-log",
+    "marker-file",
+    "metadata-file",
+    "container-name",
+];
+const WITHOUT_VALUE: &[&str] = &["copy-mode-only", "propagate-error-code", "always-zero"];
 
 /// Checked options, defaults filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +78,22 @@ pub fn parse(
         None => from_flags(args.into_iter().collect())?,
     };
     check(raw)
+}
+
+/// True if nothing but the flags is asked for.
+pub(crate) fn wants_help(args: &[OsString], env: &impl Fn(&'static str) -> Option<OsString>) -> bool {
+    let help = |arg: &OsString| ["-h", "--h", "-help", "--help"].iter().any(|word| arg == word);
+    env("ENTRYPOINT_OPTIONS").is_none() && args.first().is_some_and(help)
+}
+
+/// What there is to know about the flags.
+pub(crate) fn usage() -> String {
+    format!(
+        "Runs a job's command. Options come as JSON in ENTRYPOINT_OPTIONS, or as flags before the command:\n  \
+         --{} VALUE\n  --{}\n",
+        WITH_VALUE.join(" VALUE\n  --"),
+        WITHOUT_VALUE.join("\n  --")
+    )
 }
 
 /// Where the marker goes by options that are otherwise wrong, as far as that can be told.
@@ -198,21 +227,11 @@ fn from_flags(args: VecDeque<OsString>) -> Result<Raw, String> {
             };
             continue;
         }
-        const WITH_VALUE: &[&str] = &[
-            "timeout",
-            "grace-period",
-            "artifact-dir",
-            "previous-marker",
-            "copy-destination",
-            "process-log",
-            "marker-file",
-            "metadata-file",
-            "container-name",
-        ];
         if !WITH_VALUE.contains(&name) {
             return Err(format!(
-                "there is no flag --{name}; known are --{}, --copy-mode-only, --propagate-error-code, --always-zero",
-                WITH_VALUE.join(", --")
+                "there is no flag --{name}; known are --{}, --{}",
+                WITH_VALUE.join(", --"),
+                WITHOUT_VALUE.join(", --")
             ));
         }
         let value = match inline.or_else(|| args.pop_front().map(|v| v.to_string_lossy().into_owned())) {

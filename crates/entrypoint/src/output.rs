@@ -41,6 +41,11 @@ impl Output {
         self.write(log::line(level, message).as_bytes());
     }
 
+    /// The line by which people and tools find out in a log why a run failed; upstream's word for word.
+    pub(crate) fn say_why(&self, error: &str) {
+        self.write(log::failure("Error executing test process", error).as_bytes());
+    }
+
     pub(crate) fn write(&self, bytes: &[u8]) {
         self.both().write(bytes);
     }

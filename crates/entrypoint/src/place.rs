@@ -25,6 +25,9 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     let mut staged = to.as_os_str().to_owned();
     staged.push(".tmp");
     let staged = PathBuf::from(staged);
+    if let Some(parent) = to.parent() {
+        fs::create_dir_all(parent)?;
+    }
     // fs::copy follows the link, and keeps permission bits.
     let result = fs::copy(from, &staged).and_then(|_| fs::rename(&staged, to));
     if result.is_err() {

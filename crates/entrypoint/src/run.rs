@@ -22,12 +22,42 @@ const MARKER_POLL: Duration = Duration::from_millis(100);
 const AFTER_KILL: Duration = Duration::from_secs(2);
 
 enum Event {
-    /// The command ended with this code; -1 when a signal killed it, as Go's `ExitStatus` has it.
-    Ended(i32),
+    /// The command ended.
+    Ended(End),
     /// Nobody can write to the command's output any more.
     OutputClosed,
     /// A signal came for us.
     Signal(i32),
+}
+
+/// How the command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Code(i32),
+    /// Killed by a signal; true if it left a core.
+    Signal(Signal, bool),
+}
+
+impl End {
+    /// -1 when a signal killed it, as Go's `ExitStatus` has it.
+    fn code(self) -> i32 {
+        match self {
+            End::Code(code) => code,
+            End::Signal(..) => -1,
+        }
+    }
+
+    /// Go's words for it; `None` if there is nothing to tell.
+    fn why(self) -> Option<String> {
+        let how = match self {
+            End::Code(0) => return None,
+            End::Code(code) => format!("exit status {code}"),
+            End::Signal(signal, core) => {
+                format!("signal: {}{}", in_words(signal), if core { " (core dumped)" } else { "" })
+            }
+        };
+        Some(format!("wrapped process failed: {how}"))
+    }
 }
 
 /// Runs everything and gives the code that this process exits with.
@@ -58,7 +88,7 @@ pub(crate) fn run(options: &Options) -> i32 {
         }
         Err(error) => {
             let output = Output::stdout_only();
-            output.say("error", &error);
+            output.say_why(&error);
             (output, INTERNAL_ERROR)
         }
     };
@@ -112,7 +142,7 @@ fn attempt(options: &Options, output: &Output, events: Sender<Event>, inbox: &Re
                 return INTERRUPTED;
             }
             Err(error) => {
-                output.say("error", &format!("cannot wait for the previous marker: {error}"));
+                output.say_why(&format!("cannot wait for the previous marker: {error}"));
                 return INTERNAL_ERROR;
             }
         }
@@ -120,7 +150,9 @@ fn attempt(options: &Options, output: &Output, events: Sender<Event>, inbox: &Re
     match start(options, output, events) {
         Ok(pid) => watch(options, output, pid, inbox),
         Err(error) => {
-            output.say("error", &format!("could not start the process: {error}"));
+            let why = format!("could not start the process: {error}");
+            output.write(format!("{why}\n").as_bytes());
+            output.say_why(&why);
             INTERNAL_ERROR
         }
     }
@@ -177,12 +209,12 @@ fn start(options: &Options, output: &Output, events: Sender<Event>) -> Result<Pi
         std::thread::Builder::new().name("children".to_owned()).spawn(move || {
             // Ends with ECHILD, when there is nobody left to wait for.
             while let Ok(status) = waitpid(None, None) {
-                let ended = match status {
-                    WaitStatus::Exited(who, code) if who == pid => Event::Ended(code),
-                    WaitStatus::Signaled(who, ..) if who == pid => Event::Ended(-1),
+                let end = match status {
+                    WaitStatus::Exited(who, code) if who == pid => End::Code(code),
+                    WaitStatus::Signaled(who, signal, core) if who == pid => End::Signal(signal, core),
                     _ => continue,
                 };
-                let _ = events.send(ended);
+                let _ = events.send(Event::Ended(end));
             }
         })
     });
@@ -207,9 +239,9 @@ fn watch(options: &Options, output: &Output, pid: Pid, inbox: &Receiver<Event>) 
     let mut cut: Option<Cut> = None;
     let mut killed = false;
     let mut output_closed = false;
-    let code = loop {
+    let end = loop {
         match next(inbox, deadline) {
-            Some(Event::Ended(code)) => break code,
+            Some(Event::Ended(end)) => break end,
             Some(Event::OutputClosed) => output_closed = true,
             Some(Event::Signal(signal)) if interrupts(signal) && cut.is_none() => {
                 output.say("error", &format!("Entrypoint received interrupt: {}", name(signal)));
@@ -240,8 +272,20 @@ fn watch(options: &Options, output: &Output, pid: Pid, inbox: &Receiver<Event>) 
         }
     };
     drain(options, output, pid, inbox, output_closed, cut.is_some());
+    if cut.is_some() && !killed {
+        let grace = go(options.grace_period);
+        output.say("error", &format!("Process gracefully exited before {grace} grace period"));
+    }
+    let why = match cut {
+        None => end.why(),
+        Some(Cut::Timeout) => Some("process timed out".to_owned()),
+        Some(Cut::Interrupt) => Some("process aborted".to_owned()),
+    };
+    if let Some(why) = why {
+        output.say_why(&why);
+    }
     match (cut, options.propagate_error_code) {
-        (None, _) | (Some(_), true) => code,
+        (None, _) | (Some(_), true) => end.code(),
         (Some(Cut::Timeout), false) => INTERNAL_ERROR,
         (Some(Cut::Interrupt), false) => INTERRUPTED,
     }
@@ -317,6 +361,27 @@ fn name(signal: i32) -> &'static str {
     if signal == signal_hook::consts::SIGINT { "interrupt" } else { "terminated" }
 }
 
+/// Go's words for the signals that end a process.
+fn in_words(signal: Signal) -> String {
+    let words = match signal {
+        Signal::SIGHUP => "hangup",
+        Signal::SIGINT => "interrupt",
+        Signal::SIGQUIT => "quit",
+        Signal::SIGILL => "illegal instruction",
+        Signal::SIGTRAP => "trace/breakpoint trap",
+        Signal::SIGABRT => "aborted",
+        Signal::SIGBUS => "bus error",
+        Signal::SIGFPE => "floating point exception",
+        Signal::SIGKILL => "killed",
+        Signal::SIGSEGV => "segmentation fault",
+        Signal::SIGPIPE => "broken pipe",
+        Signal::SIGALRM => "alarm clock",
+        Signal::SIGTERM => "terminated",
+        other => return format!("signal {}", other as i32),
+    };
+    words.to_owned()
+}
+
 /// A duration as Go prints it: 2h0m0s, 1m30s, 15s, 1.5s, 300ms.
 fn go(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -335,6 +400,22 @@ fn go(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ends_read_as_go_says_them() {
+        for (end, code, why) in [
+            (End::Code(0), 0, None),
+            (End::Code(3), 3, Some("wrapped process failed: exit status 3")),
+            (End::Signal(Signal::SIGKILL, false), -1, Some("wrapped process failed: signal: killed")),
+            (
+                End::Signal(Signal::SIGSEGV, true),
+                -1,
+                Some("wrapped process failed: signal: segmentation fault (core dumped)"),
+            ),
+        ] {
+            assert_eq!((end.code(), end.why().as_deref()), (code, why));
+        }
+    }
 
     #[test]
     fn durations_read_as_go_prints_them() {

@@ -40,6 +40,7 @@ impl Sampler {
         let mut usage = Usage::new(cgroup.version(), cgroup.limits(), cgroup.read());
         let mut at = Instant::now();
         let sample = move || {
+            let mut written = None;
             for count in 0u32.. {
                 let last = stopped.recv_timeout(SAMPLE) != Err(RecvTimeoutError::Timeout);
                 usage.add(at.elapsed(), cgroup.read());
@@ -47,9 +48,10 @@ impl Sampler {
                 if last {
                     break;
                 }
-                if count.is_multiple_of(WRITE_EVERY) {
+                if count.is_multiple_of(WRITE_EVERY) || has_grown(written, usage.memory_peak) {
                     // Tried again in a moment; the last word is the one whose failure is told.
                     let _ = write(&file, &usage);
+                    written = usage.memory_peak;
                 }
             }
             write(&file, &usage)
@@ -63,6 +65,12 @@ impl Sampler {
         drop(self.stop);
         self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the sampler broke down")))
     }
+}
+
+/// True if the memory has come nearer to its limit by so much that the next sample may be too late: where the kernel
+/// kills all of a container at once, ours is among them.
+fn has_grown(written: Option<u64>, now: Option<u64>) -> bool {
+    written.zip(now).is_some_and(|(written, now)| now > written.saturating_add(written / 8))
 }
 
 fn write(file: &Path, usage: &Usage) -> io::Result<()> {
@@ -196,5 +204,19 @@ mod tests {
             "{\"cgroup\":1,\"seconds\":0.040,\"cpu_seconds\":0.020,\"cpu_mean_cores\":0.500,\
              \"cpu_peak_cores\":0.500,\"memory_peak_bytes\":9}\n"
         );
+    }
+
+    #[test]
+    fn memory_that_grows_is_written_down_before_it_is_too_late() {
+        for (written, now, grown) in [
+            (Some(800), Some(900), false),
+            (Some(800), Some(901), true),
+            (Some(0), Some(1), true),
+            (Some(u64::MAX), Some(u64::MAX), false),
+            (None, Some(1), false),
+            (Some(1), None, false),
+        ] {
+            assert_eq!(has_grown(written, now), grown, "{written:?} {now:?}");
+        }
     }
 }

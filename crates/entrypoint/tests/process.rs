@@ -76,9 +76,17 @@ fn gone(pid: &str) -> bool {
 
 #[test]
 fn the_commands_own_code_is_marker_and_exit_code() {
-    for (script, marker, exit) in [("exit 0", "0", 0), ("exit 3", "3", 3), ("kill -9 $$", "-1", 255)] {
+    for (script, marker, exit, why) in [
+        ("exit 0", "0", 0, ""),
+        ("exit 3", "3", 3, "wrapped process failed: exit status 3"),
+        ("kill -9 $$", "-1", 255, "wrapped process failed: signal: killed"),
+    ] {
         let world = World::new();
         let (status, _) = world.run(&world.sh_options(script));
+        let said = world.log();
+        let last: Value = said.lines().last().map_or(json!({}), |line| serde_json::from_str(line).unwrap());
+        assert_eq!(last["error"].as_str().unwrap_or_default(), why, "{said}");
+        assert_eq!(last.get("msg").is_some_and(|msg| msg == "Error executing test process"), exit != 0);
         assert_eq!(world.marker().as_deref(), Some(marker), "{script}");
         assert_eq!(status.code(), Some(exit), "{script}");
         assert!(world.path("artifacts").is_dir());
@@ -130,6 +138,14 @@ fn wrong_options_exit_1_and_leave_a_marker_where_its_place_is_known() {
     options["timeout"] = json!("soon");
     assert_eq!(world.run(&options).0.code(), Some(1));
     assert_eq!(world.marker(), None, "who only copies has no marker");
+}
+
+#[test]
+fn the_flags_are_told_to_who_asks() {
+    let done = Command::new(ENTRYPOINT).arg("--help").output().unwrap();
+    assert!(done.status.success());
+    let said = String::from_utf8(done.stdout).unwrap();
+    assert!(said.contains("--grace-period VALUE\n") && said.contains("--always-zero\n"), "{said}");
 }
 
 #[test]
@@ -318,9 +334,13 @@ fn copy_mode_places_a_working_binary_with_its_mode() {
     let options = world.sh_options("exit 8");
     let status = Command::new(&destination).env("ENTRYPOINT_OPTIONS", options.to_string()).status().unwrap();
     assert_eq!(status.code(), Some(8));
-    let status =
-        Command::new(ENTRYPOINT).args(["--copy-mode-only", "--copy-destination=/no/such/dir/x"]).status();
-    assert_eq!(status.unwrap().code(), Some(1));
+    let made = world.path("made/for/it/entrypoint");
+    for (destination, code) in [(made.to_str().unwrap(), 0), ("/proc/no/such/dir/x", 1)] {
+        let flag = format!("--copy-destination={destination}");
+        let status = Command::new(ENTRYPOINT).args(["--copy-mode-only", &flag]).status();
+        assert_eq!(status.unwrap().code(), Some(code), "{destination}");
+    }
+    assert_eq!(mode(&made), mode(&destination));
 }
 
 #[test]

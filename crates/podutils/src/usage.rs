@@ -22,6 +22,9 @@ const LONGEST: u64 = 4096;
 pub(crate) struct Usage {
     #[serde(skip_serializing_if = "Option::is_none")]
     cgroup: Option<u32>,
+    /// Ours: the entrypoint was killed, so these are the figures of a moment before.
+    #[serde(skip_serializing_if = "Option::is_none", skip_deserializing)]
+    killed: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     seconds: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,7 +60,14 @@ pub(crate) fn collect<'a>(markers: impl Iterator<Item = (String, &'a str)>) -> M
     let measured = |(name, marker): (String, &str)| {
         let file = prow_entrypoint::usage_file(Path::new(marker));
         match read(&file) {
-            Ok(usage) => Some((name, serde_json::to_value(usage).ok()?)),
+            Ok(mut usage) => {
+                if prow_entrypoint::died(Path::new(marker)) && !Path::new(marker).exists() {
+                    usage.killed = Some(true);
+                    // What ended it came after the last count: none so far says nothing.
+                    usage.oom_kills = usage.oom_kills.filter(|kills| *kills > 0);
+                }
+                Some((name, serde_json::to_value(usage).ok()?))
+            }
             Err(e) if e.kind() == ErrorKind::NotFound => None,
             Err(error) => {
                 tracing::warn!("what {name} cost is left out: {}: {error}", file.display());
@@ -109,6 +119,24 @@ mod tests {
             Value::Object(collected),
             json!({"a": {"cgroup": 2, "cpu_seconds": 1.5, "oom_kills": 1, "memory_peak_bytes": 7}})
         );
+    }
+
+    #[test]
+    fn the_figures_of_an_entrypoint_that_was_killed_say_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let marker = dir.path().join("marker");
+        let of = |text: &str| {
+            std::fs::write(prow_entrypoint::usage_file(&marker), text).unwrap();
+            Value::Object(collect([("t".to_owned(), marker.to_str().unwrap())].into_iter()))
+        };
+        let text = r#"{"cgroup":2,"oom_kills":0,"memory_peak_bytes":7,"killed":true}"#;
+        assert_eq!(of(text), json!({"t": {"cgroup": 2, "oom_kills": 0, "memory_peak_bytes": 7}}), "no lock");
+        std::fs::write(prow_entrypoint::lock_file(&marker), "").unwrap();
+        assert_eq!(of(text), json!({"t": {"cgroup": 2, "killed": true, "memory_peak_bytes": 7}}));
+        let once = r#"{"cgroup":2,"oom_kills":1}"#;
+        assert_eq!(of(once), json!({"t": {"cgroup": 2, "killed": true, "oom_kills": 1}}));
+        std::fs::write(&marker, "0").unwrap();
+        assert_eq!(of(once), json!({"t": {"cgroup": 2, "oom_kills": 1}}), "it came to its end");
     }
 
     #[test]

@@ -28,7 +28,14 @@ fn two_pull_requests_that_merge_go_all_the_way() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|c| c["command"].as_str().unwrap().replace(&format!("PWD={} ", source.display()), ""))
+        .map(|c| {
+            c["command"]
+                .as_str()
+                .unwrap()
+                .replace(&format!("PWD={} ", source.display()), "")
+                .trim_start()
+                .to_owned()
+        })
         .collect();
     let time: i64 = world.git(&["show", "-s", "--format=%ct", &repository.base]).parse().unwrap();
     let uri = format!("file://{}", world.path("repo").display());
@@ -39,7 +46,7 @@ fn two_pull_requests_that_merge_go_all_the_way() {
     assert_eq!(
         commands,
         [
-            format!("PWD=/ mkdir -p {}", source.display()),
+            format!("PWD=/  mkdir -p {}", source.display()),
             "git init".into(),
             "git config user.name ci-robot".into(),
             "git config user.email ci-robot@k8s.io".into(),

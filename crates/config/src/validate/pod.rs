@@ -5,7 +5,6 @@ use crate::jobfile::JobKind;
 use crate::jobs::JobBase;
 use crate::podtemplate::{ContainerTemplate, PodTemplate};
 use prow_api::DecorationConfig;
-use prow_api::decoration::PATH_STRATEGIES;
 use serde_json::Value;
 use std::collections::HashSet;
 
@@ -153,36 +152,12 @@ pub fn check_decoration(config: &DecorationConfig) -> Check {
     let Some(gcs) = &config.gcs_configuration else {
         return Err("gcs_configuration is missing; set it here or in plank's decoration defaults".into());
     };
-    for (extension, media_type) in &gcs.media_types {
-        let bare = media_type.split(';').next().unwrap_or_default().trim();
-        let token = |t: &str| {
-            !t.is_empty() && t.bytes().all(|b| b.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(&b))
-        };
-        let parts: Vec<&str> = bare.split('/').collect();
-        if parts.len() > 2 || !parts.iter().all(|p| token(p)) {
-            return Err(format!(
-                "gcs_configuration.mediaTypes: {media_type:?} (for {extension}) is no media type"
-            ));
-        }
-    }
     if !gcs.job_url_prefix.is_empty() {
         url::Url::parse(&gcs.job_url_prefix).map_err(|e| {
             format!("gcs_configuration.job_url_prefix: {:?} is no URL: {e}", gcs.job_url_prefix)
         })?;
     }
-    if !PATH_STRATEGIES.contains(&gcs.path_strategy.as_str()) {
-        return Err(format!(
-            "gcs_configuration.path_strategy: {:?} is not one of {}",
-            gcs.path_strategy,
-            PATH_STRATEGIES.join(", ")
-        ));
-    }
-    if gcs.path_strategy != "explicit" && (gcs.default_org.is_empty() || gcs.default_repo.is_empty()) {
-        return Err(format!(
-            "gcs_configuration: path_strategy {} needs default_org and default_repo",
-            gcs.path_strategy
-        ));
-    }
+    gcs.check()?;
     if config.oauth_token_secret.is_some() && !config.ssh_key_secrets.is_empty() {
         return Err("oauth_token_secret and ssh_key_secrets exclude each other".into());
     }

@@ -1,10 +1,25 @@
 //! File globs of the censoring options: `*`, `?`, `[a-z]`, `{a,b}` within a path segment, `**` over segments.
 
-/// True if a relative path matches.
-pub(crate) fn matches(pattern: &str, path: &str) -> bool {
+/// True if a relative path is one that a pattern of `include_directories` means: `**` at its end is everything below.
+pub(crate) fn includes(pattern: &str, path: &str) -> bool {
+    matches(pattern, path, true)
+}
+
+/// True if a relative path is one that a pattern of `exclude_directories` means. For upstream `**` at the end is one
+/// name, like `*`. It is here, too: what upstream censors is not left uncensored.
+pub(crate) fn excludes(pattern: &str, path: &str) -> bool {
+    matches(pattern, path, false)
+}
+
+fn matches(pattern: &str, path: &str, below: bool) -> bool {
     // Braces first: the alternatives may contain slashes.
     expand(pattern, 64).iter().any(|pattern| {
-        let pattern: Vec<&str> = pattern.trim_start_matches("./").split('/').collect();
+        let mut pattern: Vec<&str> = pattern.trim_start_matches("./").split('/').collect();
+        if let Some(last @ &mut "**") = pattern.last_mut()
+            && !below
+        {
+            *last = "*";
+        }
         let path: Vec<&str> = path.split('/').collect();
         segments(&pattern, &path)
     })
@@ -135,7 +150,7 @@ fn class(set: &[char], c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::matches;
+    use super::{excludes, includes};
 
     #[test]
     fn globs_match_as_zglob_does() {
@@ -161,16 +176,34 @@ mod tests {
             ("*a*b", "aabab", true),
             ("*a*b", "aabba", false),
         ] {
-            assert_eq!(matches(pattern, path), expected, "{pattern} {path}");
+            assert_eq!(includes(pattern, path), expected, "{pattern} {path}");
+            if !pattern.ends_with("**") {
+                assert_eq!(excludes(pattern, path), expected, "{pattern} {path}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_upstream_censors_is_not_excluded() {
+        for (pattern, path, expected) in [
+            ("**", "c", true),
+            ("**", "a/c", false),
+            ("a/**", "a/c", true),
+            ("a/**", "a/b/c", false),
+            ("{a,b}/**", "b/x/y", false),
+            ("**/*", "a/b/c", true),
+            ("a/**/*", "a/b/c", true),
+        ] {
+            assert_eq!(excludes(pattern, path), expected, "{pattern} {path}");
         }
     }
 
     #[test]
     fn a_name_cannot_make_matching_take_for_ever() {
         let name = "a".repeat(250);
-        assert!(!matches("*a*a*a*a*a*a*a*a*.log", &name));
-        assert!(matches("*a*a*a*a*a*a*a*a*", &name));
+        assert!(!includes("*a*a*a*a*a*a*a*a*.log", &name));
+        assert!(includes("*a*a*a*a*a*a*a*a*", &name));
         let path = ["a"; 2000].join("/");
-        assert!(!matches("**/a/**/a/**/a/**/a/**/a/*.log", &path));
+        assert!(!includes("**/a/**/a/**/a/**/a/**/a/*.log", &path));
     }
 }

@@ -17,7 +17,7 @@ mod stream;
 mod tar;
 mod zip;
 
-pub(crate) use glob::matches;
+pub(crate) use glob::{excludes, includes};
 pub(crate) use inside::{Withheld, censored, peek, placeholder};
 pub(crate) use secrets::Secrets;
 

@@ -41,7 +41,10 @@ impl Access {
     ) -> (CloneRecord, Option<Access>) {
         let mut recorder = Recorder::new();
         match Access::attempt(options, known_hosts, &mut recorder).await {
-            Ok(access) => (recorder.record(Default::default(), false), Some(access)),
+            // The setup's record has no time, as upstream has it.
+            Ok(access) => {
+                (CloneRecord { duration: 0, ..recorder.record(Default::default(), false) }, Some(access))
+            }
             Err(()) => (recorder.record(Default::default(), true), None),
         }
     }
@@ -57,13 +60,13 @@ impl Access {
             let started = recorder.step("ssh-agent", start_agent()).await?;
             ssh_env.push(("SSH_AUTH_SOCK".to_owned(), started.socket.display().to_string()));
             for key in key_files(&options.key_files, recorder)? {
-                let shown = format!("ssh-add {}", key.display());
+                let shown = format!("ssh-add {key:?}");
                 recorder.step(&shown, add_key(&key, &started.socket)).await?;
             }
             agent = Some(started);
         }
         if !options.host_fingerprints.is_empty() {
-            let shown = format!("append host fingerprints to {}", known_hosts.display());
+            let shown = format!("golang: append {known_hosts:?}");
             recorder
                 .step(&shown, async {
                     append_hosts(known_hosts, &options.host_fingerprints).map(|()| ((), String::new()))

@@ -144,8 +144,9 @@ impl<'a> Cloning<'a> {
 
     async fn run(&mut self, plan: &Plan) -> Result<(), ()> {
         let dir = plan.dir.clone();
+        let shown = self.shown("/", &[], &format!("mkdir -p {}", dir.display()));
         self.recorder
-            .step(&format!("PWD=/ mkdir -p {}", dir.display()), async {
+            .step(&shown, async {
                 tokio::fs::create_dir_all(&dir).await.map(|()| ((), String::new())).map_err(|e| e.to_string())
             })
             .await?;
@@ -178,6 +179,14 @@ impl<'a> Cloning<'a> {
         self.token.map_or_else(|| text.to_owned(), |token| token.censored(text))
     }
 
+    /// A command as it is recorded: two blanks where there is no environment, as upstream writes it.
+    fn shown(&self, dir: &str, more: &[(&str, &str)], command: &str) -> String {
+        let env =
+            self.access.ssh_env.iter().map(|(k, v)| (k.as_str(), v.as_str())).chain(more.iter().copied());
+        let env: Vec<_> = env.map(|(key, value)| format!("{key}={value}")).collect();
+        format!("PWD={dir} {} {command}", env.join(" "))
+    }
+
     /// Commit time of the base, in seconds.
     async fn head_time(&self) -> i64 {
         let shown = self.git.text(["show", "-s", "--format=format:%ct", "HEAD"]).await;
@@ -193,12 +202,8 @@ impl<'a> Cloning<'a> {
     /// One command, with dates if it commits; fetches are tried again. All attempts are one record.
     async fn step(&mut self, step: &Step, dates: &[(&str, &str)]) -> Result<(), ()> {
         let git = if dates.is_empty() { &self.git } else { &self.fixed };
-        let mut shown = format!("PWD={}", git.dir().display());
-        let shown_env = self.access.ssh_env.iter().map(|(k, v)| (k.as_str(), v.as_str()));
-        for (key, value) in shown_env.chain(dates.iter().copied()) {
-            shown.push_str(&format!(" {key}={value}"));
-        }
-        shown.push_str(&format!(" git {}", step.args.join(" ")));
+        let shown =
+            self.shown(&git.dir().display().to_string(), dates, &format!("git {}", step.args.join(" ")));
         let mut pauses = if step.fetches { PAUSES.iter() } else { [].iter() };
         let begun = Instant::now();
         let (output, error) = loop {

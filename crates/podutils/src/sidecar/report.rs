@@ -92,7 +92,8 @@ pub(crate) fn read_metadata(path: &str) -> Result<Option<Map<String, Value>>, St
             Err(left_out(format!("{path} is larger than {LARGEST_METADATA} bytes")))
         }
         Ok(bytes) => match serde_json::from_slice(&bytes) {
-            Ok(map) => Ok(Some(map)),
+            // `null` is no metadata.
+            Ok(map) => Ok(map),
             Err(e) => {
                 let (line, column) = (e.line(), e.column());
                 Err(left_out(format!("{path} is not a JSON object (line {line}, column {column})")))

@@ -106,6 +106,7 @@ impl Uploader {
                 lenient: false,
             });
         }
+        options.gcs.check().map_err(UtilityError::Options)?;
         let paths = JobPaths::new(spec, &options.gcs)?;
         let destination = if options.dry_run {
             Destination::DryRun
@@ -246,7 +247,8 @@ impl Uploader {
         let mut attributes = Attributes { content_type: body.content_type.clone(), ..Attributes::default() };
         attributes.content_encoding = body.content_encoding.map(str::to_owned);
         if let Some(link) = &target.link {
-            attributes = attributes.with_metadata("link", link);
+            // TestGrid's readers look for either; upstream writes the longer.
+            attributes = attributes.with_metadata("link", link).with_metadata("x-goog-meta-link", link);
         }
         let name = body.name.clone();
         bucket.put_stream(&name, body.stream(), &attributes).await.map_err(|error| match &error {
@@ -380,6 +382,19 @@ mod tests {
         let started = bucket.head("pre/logs/nightly/7/started.json").await.unwrap();
         assert_eq!(started.attributes.content_type.as_deref(), Some("application/json"));
         assert_eq!(bucket.get_bytes("logs/nightly/latest-build.txt", 10).await.unwrap(), "7");
+    }
+
+    #[test]
+    fn a_configuration_that_would_lead_astray_is_refused_at_once() {
+        let refused = |change: fn(&mut GcsUploadOptions)| {
+            let mut options = options(Path::new("/b"));
+            change(&mut options);
+            Uploader::new(&options, &spec(), &host().0).map(drop).unwrap_err().to_string()
+        };
+        assert!(refused(|o| o.gcs.path_strategy.clear()).contains("path_strategy"));
+        assert!(refused(|o| o.gcs.path_strategy = "single".into()).contains("default_org"));
+        let media = refused(|o| drop(o.gcs.media_types.insert("x".into(), "a b".into())));
+        assert!(media.contains("\"a b\""), "{media}");
     }
 
     #[tokio::test]

@@ -34,13 +34,16 @@ impl Naming {
         let plain = |e: &str| e.trim_start_matches('.').to_ascii_lowercase();
         Naming(Arc::new(Rules {
             media: media.iter().map(|(extension, media)| (plain(extension), media.clone())).collect(),
-            compress: compress.iter().map(|extension| plain(extension)).collect(),
+            compress: compress.to_vec(),
         }))
     }
 
     /// The rules for one object name.
     pub(crate) fn of(&self, name: &str) -> Named {
         let extension = media::extension(name).unwrap_or_default();
+        // To the letter, as upstream compares them.
+        let compress =
+            |extension: &str| self.0.compress.iter().any(|e| e == "*" || !e.is_empty() && e == extension);
         if matches!(extension, "gz" | "gzip") {
             let stripped = &name[..name.len() - extension.len() - 1];
             let inner = media::extension(stripped).and_then(|e| self.media_type(e));
@@ -48,15 +51,15 @@ impl Naming {
                 name: stripped.to_owned(),
                 gzip_encoding: inner.is_some(),
                 content_type: inner.or_else(|| Some("application/gzip".to_owned())),
-                compress: false,
+                // For what has the name and is not gzip.
+                compress: compress(media::extension(stripped).unwrap_or_default()),
             };
         }
-        let listed = |e: &String| e == "*" || (!extension.is_empty() && e.eq_ignore_ascii_case(extension));
         Named {
             name: name.to_owned(),
             content_type: self.media_type(extension),
             gzip_encoding: false,
-            compress: self.0.compress.iter().any(listed),
+            compress: compress(extension),
         }
     }
 
@@ -94,7 +97,9 @@ mod tests {
         let naming = Naming::new(&BTreeMap::from([("xyz".into(), "my/type".into())]), &["txt".into()]);
         for (name, object, media, gzip, compress) in [
             ("a/build-log.txt", "a/build-log.txt", Some("text/plain; charset=utf-8"), false, true),
+            ("a/x.TXT", "a/x.TXT", Some("text/plain; charset=utf-8"), false, false),
             ("a/x.json.gz", "a/x.json", Some("application/json"), true, false),
+            ("a/x.txt.gz", "a/x.txt", Some("text/plain; charset=utf-8"), true, true),
             ("a/x.xyz.gzip", "a/x.xyz", Some("my/type"), true, false),
             ("a/x.weird.gz", "a/x.weird", Some("application/gzip"), false, false),
             ("a/x.tar.gz", "a/x.tar", Some("application/x-tar"), true, false),

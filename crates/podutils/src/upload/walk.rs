@@ -1,7 +1,7 @@
 //! Finds what a job left in its artifact directories.
 
 use super::{Beneath, Source, escape};
-use crate::censor::{Censor, matches};
+use crate::censor::{Censor, excludes, includes};
 use futures::{Stream, StreamExt};
 use prow_api::options::CensoringOptions;
 use std::collections::HashMap;
@@ -33,8 +33,9 @@ impl Censoring {
 
     /// Excluded ones first, then only the included ones, if any are named (prow-runtime §8.4).
     fn of(&self, relative: &str) -> Option<Arc<Censor>> {
-        let any = |globs: &[String]| globs.iter().any(|glob| matches(glob, relative));
-        if any(&self.exclude) || (!self.include.is_empty() && !any(&self.include)) {
+        let excluded = self.exclude.iter().any(|glob| excludes(glob, relative));
+        let included = self.include.is_empty() || self.include.iter().any(|glob| includes(glob, relative));
+        if excluded || !included {
             return None;
         }
         self.censor.clone()
