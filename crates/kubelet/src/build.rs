@@ -3,27 +3,28 @@
 //! What cannot be done becomes a [`Problem`] (the Pod waits and says why, as under a kubelet); what is done otherwise
 //! than asked becomes a [`Remark`] (an event).
 
+pub mod emptydir;
 pub mod env;
+mod hostpath;
+mod mounts;
 pub mod quantity;
+mod remarks;
 pub mod rewrite;
+mod utility;
 pub mod volumes;
 
 use crate::engine::images::Found;
-use crate::engine::{spec, ungranted};
+use crate::engine::spec;
 use crate::options::Network;
-use crate::plan::{
-    ContainerPlan, EXE_IN_SANDBOX, EngineContainer, EnginePlan, Isolation, MountPlan, PodPlan,
-};
+use crate::plan::{ContainerPlan, EXE_IN_SANDBOX, EngineContainer, EnginePlan, Isolation, PodPlan};
 use crate::poddir::PodDir;
-use crate::sandbox::SYSTEM_DIRS;
 use env::Machine;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, PodSpec, Secret};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Component, Path, PathBuf};
-use volumes::{Volume, VolumeKind};
+use std::path::{Path, PathBuf};
+pub use utility::utility;
+use volumes::Volume;
 
-/// The pod utilities, which are our own executable under these names (prow-runtime §8).
-const UTILITIES: [&str; 5] = ["clonerefs", "initupload", "entrypoint", "sidecar", "gcsupload"];
 /// Kubernetes' default of `terminationGracePeriodSeconds`.
 const DEFAULT_GRACE: u64 = 30;
 
@@ -130,8 +131,10 @@ impl Problem {
     }
 }
 
-pub(crate) fn missing_key(container: &str, kind: &str, object: &str, key: &str) -> Problem {
-    Problem::config(container, format!("couldn't find key {key} in {kind} {object}"))
+/// In a kubelet's words.
+pub(crate) fn missing_key(pod: &Pod, container: &str, kind: &str, object: &str, key: &str) -> Problem {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    Problem::config(container, format!("couldn't find key {key} in {kind} {namespace}/{object}"))
 }
 
 impl Objects {
@@ -199,34 +202,9 @@ pub fn all_containers(spec: &PodSpec) -> impl Iterator<Item = &Container> {
     spec.init_containers.iter().flatten().chain(&spec.containers)
 }
 
-/// The pod utility that a container is, if it is one: by the image's name, and only if it brings no command.
-pub fn utility(container: &Container) -> Option<&'static str> {
-    if container.command.as_ref().is_some_and(|c| !c.is_empty()) {
-        return None;
-    }
-    let image = container.image.as_deref()?;
-    let image = image.split('@').next()?;
-    let last = image.rsplit('/').next()?;
-    let name = last.split(':').next()?;
-    UTILITIES.into_iter().find(|u| *u == name)
-}
-
-/// Whether a container has the machine's network: pod utilities have, since they reach git and storage. Not so
-/// `entrypoint`, which runs what it is told, nor one whose environment or mounts could make it run something of the
-/// job's: anybody can call an image `sidecar`.
-fn reaches_out(container: &Container, utility: Option<&str>) -> bool {
-    let own = |name: &str| name == "JOB_SPEC" || name.ends_with("_OPTIONS");
-    let system = |path: &str| {
-        let first = Path::new(path).components().find_map(|c| match c {
-            Component::Normal(name) => name.to_str(),
-            _ => None,
-        });
-        first.is_none_or(|name| SYSTEM_DIRS.contains(&name) || ["prow", "root"].contains(&name))
-    };
-    utility.is_some_and(|u| u != "entrypoint")
-        && container.env_from.as_ref().is_none_or(Vec::is_empty)
-        && container.env.iter().flatten().all(|e| own(&e.name))
-        && !container.volume_mounts.iter().flatten().any(|m| system(&m.mount_path))
+/// True for an init container that runs on beside the others.
+pub fn is_sidecar(container: &Container) -> bool {
+    container.restart_policy.as_deref() == Some("Always")
 }
 
 /// Makes the plan.
@@ -249,13 +227,6 @@ pub fn build(pod: &Pod, objects: &Objects, context: &Context<'_>) -> Result<Buil
         list.iter().map(|c| container_plan(pod, spec, c, &volumes, objects, context)).collect()
     };
     let init = spec.init_containers.as_deref().unwrap_or_default();
-    if let Some(c) = init.iter().find(|c| c.restart_policy.as_deref() == Some("Always")) {
-        let message =
-            "an init container with restartPolicy Always (a sidecar) is not supported by this pod runner; \
-                       make it an ordinary container"
-                .to_owned();
-        return Err(Problem::config(&c.name, message));
-    }
     let plan = PodPlan {
         namespace: pod.metadata.namespace.clone().unwrap_or_default(),
         name: pod.metadata.name.clone().unwrap_or_default(),
@@ -268,10 +239,12 @@ pub fn build(pod: &Pod, objects: &Objects, context: &Context<'_>) -> Result<Buil
         init_containers: containers(init)?,
         containers: containers(&spec.containers)?,
         hide: context.hide.to_vec(),
+        memory: emptydir::in_memory(&volumes, spec, context),
+        limits: emptydir::limited(&volumes, context),
         engine: context.engine.map(|e| e.plan.clone()),
         names: spec::names(spec, pod.metadata.name.as_deref().unwrap_or_default()),
     };
-    Ok(Built { plan, volumes, remarks: remarks(spec, context) })
+    Ok(Built { plan, volumes, remarks: remarks::of(spec, context) })
 }
 
 /// A DNS label, or a uid: nothing that could leave its directory.
@@ -319,54 +292,22 @@ fn container_plan(
             )
         });
     }
-    let mut mounts = Vec::new();
-    let mut host_ids = false;
-    for mount in container.volume_mounts.iter().flatten() {
-        let volume = volumes.iter().find(|v| v.name == mount.name).ok_or_else(|| {
-            Problem::config(
-                name,
-                format!("volumeMount {} names a volume that the Pod does not have", mount.name),
-            )
-        })?;
-        let read_only = mount.read_only == Some(true) || volume.read_only();
-        let sub_path = match (&mount.sub_path, &mount.sub_path_expr) {
-            (Some(p), _) if !p.is_empty() => Some(p.clone()),
-            (_, Some(e)) if !e.is_empty() => Some(env::expand(e, &own)),
-            _ => None,
-        };
-        if let Some(sub) = &sub_path {
-            let inside =
-                Path::new(sub).components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
-            if !inside {
-                return Err(Problem::config(
-                    name,
-                    format!("subPath {sub:?} leads out of its volume {}", mount.name),
-                ));
-            }
-        }
-        if sub_path.is_some() && context.engine.is_some() {
-            check_sub_path(spec, container, volume)?;
-        }
-        let path = normal(&mount.mount_path).ok_or_else(|| {
-            Problem::config(name, format!("mountPath {:?} is not an absolute path below /", mount.mount_path))
-        })?;
-        host_ids |=
-            reaches_out(container, utility) && !read_only && matches!(volume.kind, VolumeKind::Host { .. });
-        mounts.push(MountPlan { source: volume.source(context.dir), sub_path, path, read_only });
-    }
+    let injected = utility::is_injected(spec, container);
+    let (mounts, host_ids) = mounts::of(spec, container, volumes, &own, injected, context)?;
     let mut plan = ContainerPlan {
         name: name.clone(),
         argv,
         env: Vec::new(),
         working_dir: container.working_dir.clone().filter(|d| !d.is_empty()),
         mounts,
-        pod_network: !reaches_out(container, utility) && context.network != Network::Host,
+        pod_network: !injected && context.network != Network::Host,
         utility: utility.is_some(),
+        restart: is_sidecar(container),
         host_ids,
         termination_path: container
             .termination_message_path
             .as_deref()
-            .and_then(normal)
+            .and_then(mounts::normal)
             .unwrap_or_else(|| "/dev/termination-log".to_owned()),
         termination_from_logs: container.termination_message_policy.as_deref()
             == Some("FallbackToLogsOnError"),
@@ -421,31 +362,6 @@ fn contained(
     Ok(spec::container(spec, container, image, argv, engine.allow_privileged))
 }
 
-/// An engine mounts by name. A container that can write to the volume while another one is being made could put a link
-/// in the place of the subPath, and the other would see the machine's files.
-fn check_sub_path(spec: &PodSpec, container: &Container, volume: &Volume) -> Result<(), Problem> {
-    let refused = |why: String| Err(Problem::config(&container.name, why));
-    if matches!(volume.kind, VolumeKind::Host { .. }) {
-        return refused(format!(
-            "a subPath of hostPath volume {} is not granted to containers: name the whole path in the volume",
-            volume.name
-        ));
-    }
-    let writes = |c: &&Container| {
-        let mounts = c.volume_mounts.iter().flatten();
-        utility(c).is_none() && mounts.into_iter().any(|m| m.name == volume.name && m.read_only != Some(true))
-    };
-    let others = spec.containers.iter().filter(|c| c.name != container.name).find(writes);
-    let side_by_side = spec.containers.iter().any(|c| c.name == container.name);
-    match others.filter(|_| side_by_side && !volume.read_only()) {
-        None => Ok(()),
-        Some(other) => refused(format!(
-            "a subPath of volume {} is not granted: container {} can write to that volume while this one is made",
-            volume.name, other.name
-        )),
-    }
-}
-
 /// What place-entrypoint copies has to run in any image.
 fn needs_entrypoint(name: &str, context: &Context<'_>) -> Result<(), Problem> {
     if context.engine.is_some_and(|e| e.plan.entrypoint.is_some()) {
@@ -480,100 +396,6 @@ fn rewrite_paths(plan: &mut ContainerPlan, own: &mut [(String, String)], termina
     for text in texts {
         *text = rewrite::rewrite(text, &paths);
     }
-}
-
-/// An absolute path without `.`, `..`, double or trailing slashes; `None` for `/` and anything else.
-fn normal(path: &str) -> Option<String> {
-    let mut parts = Vec::new();
-    for part in Path::new(path).components() {
-        match part {
-            Component::RootDir => {}
-            Component::Normal(name) => parts.push(name.to_str()?),
-            Component::CurDir | Component::ParentDir | Component::Prefix(_) => return None,
-        }
-    }
-    (path.starts_with('/') && !parts.is_empty()).then(|| format!("/{}", parts.join("/")))
-}
-
-fn remarks(spec: &PodSpec, context: &Context<'_>) -> Vec<Remark> {
-    let mut remarks = Vec::new();
-    let mut say = |reason, message: String| remarks.push(Remark { reason, message });
-    let images: BTreeSet<&str> =
-        all_containers(spec).filter(|c| utility(c).is_none()).filter_map(|c| c.image.as_deref()).collect();
-    if !images.is_empty() && context.engine.is_none() {
-        let images: Vec<&str> = images.into_iter().collect();
-        say(
-            "ImageNotUsed",
-            format!(
-                "this pod runner runs processes, not images: in place of {} the job sees this machine's own programs",
-                images.join(", ")
-            ),
-        );
-    }
-    if spec.restart_policy.as_deref().unwrap_or("Always") != "Never" {
-        say(
-            "RestartPolicyIgnored",
-            "containers are run once: this pod runner knows only restartPolicy Never".to_owned(),
-        );
-    }
-    let security = |c: &Container| c.security_context.clone().unwrap_or_default();
-    let asks = |c: &Container| {
-        let security = security(c);
-        let adds = security.capabilities.is_some_and(|c| c.add.is_some_and(|a| !a.is_empty()));
-        security.privileged == Some(true) || (adds && context.engine.is_some())
-    };
-    if !context.engine.is_some_and(|e| e.allow_privileged) && all_containers(spec).any(asks) {
-        let hint = if context.engine.is_some() { " without --allow-privileged" } else { "" };
-        let message = format!("privileged and added capabilities are not granted by this pod runner{hint}");
-        say("PrivilegedNotGranted", message);
-    }
-    let pod_user = spec.security_context.as_ref().and_then(|s| s.run_as_user);
-    if context.engine.is_none()
-        && all_containers(spec).any(|c| security(c).run_as_user.or(pod_user).unwrap_or(0) != 0)
-    {
-        say(
-            "RunAsUserIgnored",
-            "runAsUser is not followed: the job is user 0 of its own sandbox, nobody outside".to_owned(),
-        );
-    }
-    if spec.host_network == Some(true) && context.network != Network::Host {
-        say(
-            "HostNetworkNotGranted",
-            "hostNetwork is not granted: the pod runner isolates jobs' networks".to_owned(),
-        );
-    }
-    let memory = |v: &k8s_openapi::api::core::v1::Volume| {
-        v.empty_dir.as_ref().is_some_and(|e| e.medium.as_deref() == Some("Memory") || e.size_limit.is_some())
-    };
-    if spec.volumes.iter().flatten().any(memory) {
-        say(
-            "EmptyDirOnDisk",
-            "emptyDir volumes are directories on disk: medium Memory and sizeLimit are not followed"
-                .to_owned(),
-        );
-    }
-    let probed = |c: &Container| {
-        c.liveness_probe.is_some()
-            || c.readiness_probe.is_some()
-            || c.startup_probe.is_some()
-            || c.lifecycle.is_some()
-    };
-    if all_containers(spec).any(probed) {
-        say("ProbesIgnored", "probes and lifecycle hooks are not run by this pod runner".to_owned());
-    }
-    for message in ungranted::sentences(spec, context.engine.map(|e| e.allow_privileged)) {
-        say("NotGranted", message);
-    }
-    let token = spec
-        .volumes
-        .iter()
-        .flatten()
-        .filter_map(|v| v.projected.as_ref())
-        .flat_map(|p| p.sources.iter().flatten());
-    if token.into_iter().any(|s| s.service_account_token.is_some()) {
-        say("NoServiceAccountToken", "this pod runner never gives a job a service account token".to_owned());
-    }
-    remarks
 }
 
 #[cfg(test)]

@@ -50,6 +50,14 @@ pub enum Error {
         /// The Pod's directory.
         path: PathBuf,
     },
+    /// A hostPath is not what its volume says, or leads elsewhere.
+    #[error("MountVolume.SetUp failed for volume {volume:?} : {why}")]
+    HostPath {
+        /// The volume.
+        volume: String,
+        /// What is wrong.
+        why: String,
+    },
     /// A system call was refused.
     #[error("cannot {what}: {source}")]
     System {

@@ -23,8 +23,8 @@ use tokio::task::AbortHandle;
 
 /// Beyond its grace, how long a Pod may take to be ended and reported at a shutdown.
 const SHUTDOWN_SLACK: Duration = Duration::from_secs(15);
-/// A second in all.
-const LOCK_TRIES: u32 = 50;
+/// Five seconds in all.
+const LOCK_TRIES: u32 = 250;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// After a failure of the scheduler.
 const RETRY: Duration = Duration::from_secs(1);
@@ -143,6 +143,7 @@ impl Kubelet {
         let uid = found.metadata.uid.clone().unwrap_or_default();
         match self.shared.runtime.logs(&uid, &container, query).await? {
             Some(stream) => Ok(stream),
+            None if query.previous => Err(LogError::NoPrevious { name: pod.to_owned(), container }),
             None => Err(LogError::Waiting {
                 name: pod.to_owned(),
                 reason: waiting_reason(&found, &container),

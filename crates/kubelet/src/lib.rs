@@ -18,6 +18,7 @@
 //! Linux only. If this process is a systemd service, use `KillMode=process`, or its restart kills the supervisors (which
 //! is safe: the Pods are evicted and revived).
 
+mod beneath;
 mod build;
 mod decide;
 pub(crate) mod engine;

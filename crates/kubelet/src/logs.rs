@@ -37,6 +37,8 @@ pub struct LogQuery {
     pub timestamps: bool,
     /// At most so many bytes.
     pub limit_bytes: Option<u64>,
+    /// Of the time before, of a sidecar that was started again.
+    pub previous: bool,
 }
 
 /// Why a log cannot be served.
@@ -75,6 +77,14 @@ pub enum LogError {
         container: String,
         /// Its waiting reason.
         reason: String,
+    },
+    /// 400.
+    #[error("previous terminated container {container:?} in pod {name:?} not found")]
+    NoPrevious {
+        /// The Pod.
+        name: String,
+        /// The container.
+        container: String,
     },
     /// 500.
     #[error(transparent)]

@@ -27,12 +27,18 @@ pub struct PodPlan {
     pub grace_seconds: u64,
     /// `activeDeadlineSeconds`.
     pub active_deadline_seconds: Option<u64>,
-    /// Run one after another, each to success.
+    /// Run one after another, each to success; sidecars among them until they run.
     pub init_containers: Vec<ContainerPlan>,
     /// Run side by side.
     pub containers: Vec<ContainerPlan>,
     /// Host directories that no container may see even if they lie below a system directory.
     pub hide: Vec<PathBuf>,
+    /// Volumes that are in memory.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub memory: Vec<MemoryPlan>,
+    /// Volumes on disk whose size is watched.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<LimitPlan>,
     /// Set for [`Isolation::Container`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<EnginePlan>,
@@ -56,6 +62,34 @@ pub struct NamesPlan {
     pub options: Vec<String>,
 }
 
+/// An emptyDir in memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryPlan {
+    /// Its name in the Pod.
+    pub volume: String,
+    /// Where it is mounted on this machine, unless an engine keeps it.
+    pub path: PathBuf,
+    /// How large it may become.
+    pub bytes: u64,
+    /// User and group id that own it, where that is not our own.
+    pub owner: Option<u32>,
+    /// The Pod's fsGroup.
+    pub group: Option<u32>,
+}
+
+/// An emptyDir on disk with a sizeLimit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitPlan {
+    /// Its name in the Pod.
+    pub volume: String,
+    /// Where it is on this machine.
+    pub path: PathBuf,
+    /// How large it may become.
+    pub bytes: u64,
+    /// The same as it was written.
+    pub limit: String,
+}
+
 /// The container engine that a Pod's containers run in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnginePlan {
@@ -76,6 +110,9 @@ pub struct EnginePlan {
     pub entrypoint: Option<PathBuf>,
     /// The engine enforces limits of CPU and memory.
     pub limits: bool,
+    /// The engine can keep volumes in memory.
+    #[serde(default)]
+    pub memory: bool,
     /// Limits of each process, soft and hard.
     pub ulimits: Vec<(String, i64)>,
     /// The data directory, by which the engine's containers are known as ours.
@@ -182,6 +219,9 @@ pub struct ContainerPlan {
     pub pod_network: bool,
     /// One of our own pod utilities: gets our executable; keeps the machine's root where it must write to a hostPath.
     pub utility: bool,
+    /// An init container with `restartPolicy: Always`: runs beside the others, and again whenever it ends.
+    #[serde(default)]
+    pub restart: bool,
     /// A utility that writes to a hostPath, hence keeps the machine's ids.
     pub host_ids: bool,
     /// Where the process may leave its termination message, as a path in its own world.
@@ -204,6 +244,9 @@ impl fmt::Debug for ContainerPlan {
 pub struct MountPlan {
     /// Directory or file on this machine.
     pub source: PathBuf,
+    /// The directory that `source` must be looked for in: a job may have put a link on the way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub below: Option<PathBuf>,
     /// Below `source`; resolved so that it cannot escape.
     pub sub_path: Option<String>,
     /// Where the container sees it.
@@ -222,6 +265,11 @@ impl PodPlan {
     /// The container of that name.
     pub fn container(&self, name: &str) -> Option<&ContainerPlan> {
         self.init_containers.iter().chain(&self.containers).find(|c| c.name == name)
+    }
+
+    /// True if something has to be kept for the Pod's whole life: its network, or an engine's volumes in memory.
+    pub fn needs_keeper(&self) -> bool {
+        self.needs_network() || (self.isolation == Isolation::Container && !self.memory.is_empty())
     }
 
     /// True if some container lives in the Pod's own network.

@@ -14,7 +14,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Paths of one Pod's directory, `<data>/pods/<pod-uid>`.
@@ -59,6 +59,19 @@ impl PodDir {
     /// One container's log, CRI format.
     pub fn log(&self, container: &str) -> PathBuf {
         self.logs().join(format!("{container}.log"))
+    }
+    /// The same of the time before, of a container that was started again.
+    pub fn previous_log(&self, container: &str) -> PathBuf {
+        // No container has a name with a dot in it.
+        self.logs().join(format!("{container}.previous.log"))
+    }
+    /// Makes room for the log of a container that is started again.
+    pub fn put_log_aside(&self, container: &str) -> Result<(), Error> {
+        let (log, previous) = (self.log(container), self.previous_log(container));
+        match std::fs::rename(&log, &previous) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("put aside the log", &log, e)),
+            _ => Ok(()),
+        }
     }
     /// Volumes, a directory each.
     pub fn volumes(&self) -> PathBuf {
@@ -176,6 +189,30 @@ pub fn remove_tree(path: &Path) -> Result<(), Error> {
     }
 }
 
+/// Bytes on disk of a directory and all that is in it, as far as we can look. Bounded as [`remove_tree`] is.
+pub fn size_of_tree(path: &Path) -> io::Result<u64> {
+    let mut size = 0;
+    let mut at = openat(AT_FDCWD, path, DIRECTORY | OFlag::O_RDONLY, Mode::empty())?;
+    let mut levels = vec![Level::weigh(&at, &mut size)?];
+    while let Some(level) = levels.last_mut() {
+        if let Some(name) = level.directories.pop() {
+            // One that is gone or closed to us weighs nothing.
+            if let Ok(inner) = openat(&at, Path::new(&name), DIRECTORY | OFlag::O_RDONLY, Mode::empty()) {
+                levels.push(Level::weigh(&inner, &mut size)?);
+                at = inner;
+            }
+            continue;
+        }
+        levels.pop();
+        let Some(parent) = levels.last() else { break };
+        at = openat(&at, "..", DIRECTORY | OFlag::O_RDONLY, Mode::empty())?;
+        if parent.id != id(&at)? {
+            return Err(io::Error::other("something moved a directory while it was being looked at"));
+        }
+    }
+    Ok(size)
+}
+
 const DIRECTORY: OFlag = OFlag::O_NOFOLLOW.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 
 /// A directory on the way to the one that is being emptied.
@@ -199,6 +236,22 @@ impl Level {
             }
         }
         Ok(Level { name, id: id(dir)?, directories })
+    }
+}
+
+impl Level {
+    /// Adds up what `dir` holds.
+    fn weigh(dir: &OwnedFd, size: &mut u64) -> io::Result<Level> {
+        let mut directories = Vec::new();
+        for entry in std::fs::read_dir(fd_path(dir))? {
+            let entry = entry?;
+            let Ok(meta) = entry.metadata() else { continue };
+            *size += meta.blocks() * 512;
+            if meta.is_dir() {
+                directories.push(entry.file_name());
+            }
+        }
+        Ok(Level { name: OsString::new(), id: id(dir)?, directories })
     }
 }
 
@@ -339,6 +392,22 @@ mod tests {
         drop(at);
         remove_tree(&tree).unwrap();
         assert!(!tree.exists());
+    }
+
+    #[test]
+    fn a_tree_weighs_what_is_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path().join("tree");
+        std::fs::create_dir_all(tree.join("a/b")).unwrap();
+        std::os::unix::fs::symlink("/", tree.join("a/link")).unwrap();
+        let before = size_of_tree(&tree).unwrap();
+        assert!(before < 100_000, "{before}: the link was followed");
+        for name in ["x", "a/y", "a/b/z"] {
+            std::fs::write(tree.join(name), vec![7; 1 << 20]).unwrap();
+        }
+        let grown = size_of_tree(&tree).unwrap() - before;
+        assert!((3 << 20..4 << 20).contains(&grown), "{grown}");
+        assert!(size_of_tree(&tree.join("gone")).is_err());
     }
 
     #[test]

@@ -262,13 +262,12 @@ impl Runtime for ProcessRuntime {
         let fs_group =
             fs_group.filter(|_| isolation == Isolation::Container).and_then(|g| u32::try_from(g).ok());
         let unfinished = PodDir::new(self.options.pods_dir.join(format!(".{uid}")));
-        let allowed = self.options.allow_host_paths.clone();
         let remarks = [pulled, built.remarks].concat();
         let write = move || -> Result<(), Error> {
             remove_tree(unfinished.path())?;
             private_dir(unfinished.path())?;
             private_dir(&unfinished.logs())?;
-            volumes::write(&built.volumes, &unfinished, owner, &allowed)?;
+            volumes::write(&built.volumes, &unfinished, owner)?;
             volumes::give_to_group(&built.volumes, &unfinished, fs_group)?;
             write_json(&unfinished.plan(), &built.plan)?;
             fs::rename(unfinished.path(), dir.path()).map_err(|e| Error::io("put in place", dir.path(), e))
@@ -381,12 +380,16 @@ impl Runtime for ProcessRuntime {
 
     async fn logs(&self, uid: &str, container: &str, query: &LogQuery) -> Result<Option<LogStream>, Error> {
         let dir = self.dir(uid);
-        let path = dir.log(container);
+        let path = if query.previous { dir.previous_log(container) } else { dir.log(container) };
         if !path.exists() {
             return Ok(None);
         }
         let name = container.to_owned();
+        let previous = query.previous;
         let ended = move || {
+            if previous {
+                return true;
+            }
             let over = |r: &PodRecord| {
                 r.ended.is_some()
                     || r.all().any(|c| c.name == name && matches!(c.state, ContainerState::Terminated { .. }))

@@ -55,6 +55,18 @@ pub struct ContainerRecord {
     /// Its engine's name for it, `docker://…`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_id: Option<String>,
+    /// An init container with `restartPolicy: Always`.
+    #[serde(default)]
+    pub sidecar: bool,
+    /// How often it was started again.
+    #[serde(default)]
+    pub restarts: u32,
+    /// How it ended the time before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<ContainerState>,
+    /// Set while it waits to be started again: how long, from its end on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back_off_seconds: Option<u64>,
 }
 
 /// The three states a kubelet knows.
@@ -128,6 +140,10 @@ impl ContainerRecord {
             state: ContainerState::Waiting,
             image_id: None,
             container_id: None,
+            sidecar: false,
+            restarts: 0,
+            last: None,
+            back_off_seconds: None,
         }
     }
 
@@ -153,6 +169,12 @@ impl PodRecord {
     /// with reason `Evicted` unless it had been told to stop for another reason.
     pub fn close_as_lost(&mut self, now: Timestamp, message: &str) {
         for container in self.all_mut() {
+            container.back_off_seconds = None;
+            if container.state == ContainerState::Waiting
+                && let Some(last) = container.last.take()
+            {
+                container.state = last;
+            }
             if let ContainerState::Running { started_at } = container.state {
                 container.state = ContainerState::Terminated {
                     exit_code: 137,

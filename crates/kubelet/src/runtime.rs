@@ -39,7 +39,10 @@ pub enum PrepareError {
 
 impl From<Error> for PrepareError {
     fn from(e: Error) -> Self {
-        PrepareError::Failed(e)
+        match e {
+            Error::HostPath { .. } => PrepareError::Problem(Problem::mount(e.to_string(), None)),
+            e => PrepareError::Failed(e),
+        }
     }
 }
 

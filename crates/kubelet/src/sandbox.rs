@@ -28,6 +28,7 @@ pub(crate) mod plain;
 pub(crate) mod process;
 mod root;
 
+pub(crate) use container::own_user_namespace;
 pub(crate) use root::SYSTEM_DIRS;
 
 use crate::engine::stage;

@@ -4,7 +4,7 @@
 //! Requests on a laptop are wishes: a Pod that asks for more than the machine has runs when nothing else does.
 
 use crate::build::env::Machine;
-use crate::build::quantity;
+use crate::build::{is_sidecar, quantity};
 use crate::status::terminal;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use std::sync::Arc;
@@ -18,7 +18,8 @@ pub enum Verdict {
     Wait(String),
 }
 
-/// CPUs and bytes that a Pod asks for: the sum of its containers, or its largest init container.
+/// CPUs and bytes that a Pod asks for: the sum of its containers and sidecars, or its largest init container with the
+/// sidecars before it.
 pub fn requests(pod: &Pod) -> Machine {
     let of = |c: &Container, name: &str| {
         let resources = c.resources.as_ref();
@@ -28,8 +29,15 @@ pub fn requests(pod: &Pod) -> Machine {
     };
     let Some(spec) = &pod.spec else { return Machine { cpu: 0.0, memory: 0.0 } };
     let total = |name: &str| {
+        let (mut sidecars, mut most) = (0.0, 0.0_f64);
+        for init in spec.init_containers.iter().flatten() {
+            most = most.max(sidecars + of(init, name));
+            if is_sidecar(init) {
+                sidecars += of(init, name);
+            }
+        }
         let together: f64 = spec.containers.iter().map(|c| of(c, name)).sum();
-        spec.init_containers.iter().flatten().map(|c| of(c, name)).fold(together, f64::max)
+        most.max(sidecars + together)
     };
     Machine { cpu: total("cpu"), memory: total("memory") }
 }
@@ -105,6 +113,27 @@ mod tests {
             "status": {"phase": phase},
         });
         Arc::new(serde_json::from_value(value).unwrap())
+    }
+
+    #[test]
+    fn sidecars_count_beside_whatever_runs() {
+        let cpu = |name: &str, cpu: &str, policy: Option<&str>| json!({"name": name, "restartPolicy": policy, "resources": {"requests": {"cpu": cpu}}});
+        let always = Some("Always");
+        let cases = [
+            (json!([]), 3.0),
+            (json!([cpu("i", "5", None)]), 5.0),
+            (json!([cpu("s", "2", always)]), 5.0),
+            (json!([cpu("s", "2", always), cpu("i", "4", None)]), 6.0),
+            (json!([cpu("i", "4", None), cpu("s", "2", always)]), 5.0),
+            (json!([cpu("s", "2", always), cpu("t", "1", always)]), 6.0),
+        ];
+        for (inits, want) in cases {
+            let spec =
+                json!({"initContainers": inits, "containers": [cpu("a", "1", None), cpu("b", "2", None)]});
+            let pod: Pod = serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap();
+            let asked = requests(&pod).cpu;
+            assert!((asked - want).abs() < 1e-9, "{inits}: {asked}");
+        }
     }
 
     #[test]

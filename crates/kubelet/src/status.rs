@@ -1,12 +1,15 @@
 //! From what a runtime knows of a run to the Pod status a kubelet would write (prow-runtime §6.2 is what plank reads).
 
-use crate::build::Problem;
+mod conditions;
+
 use crate::build::env::ADDRESS;
+use crate::build::{Problem, is_sidecar};
 use crate::record::{ContainerRecord, ContainerState as Ran, PodRecord};
+pub use conditions::condition;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
-    ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus,
+    ContainerStatus, HostIP, Pod, PodIP, PodStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -27,8 +30,10 @@ fn phase(pod: &Pod) -> Option<&str> {
 /// True if the API has it that something of this Pod has been started.
 pub fn was_started(pod: &Pod) -> bool {
     let Some(status) = &pod.status else { return false };
-    let started =
-        |c: &ContainerStatus| c.state.as_ref().is_some_and(|s| s.running.is_some() || s.terminated.is_some());
+    let started = |c: &ContainerStatus| {
+        let now = c.state.as_ref().is_some_and(|s| s.running.is_some() || s.terminated.is_some());
+        now || c.last_state.as_ref().is_some_and(|s| s.terminated.is_some())
+    };
     status.phase.as_deref() == Some("Running")
         || status
             .init_container_statuses
@@ -100,7 +105,8 @@ pub fn vanished(pod: &Pod, now: Timestamp) -> PodStatus {
 }
 
 fn blank(pod: &Pod, now: Timestamp) -> PodRecord {
-    let names = |list: &[Container]| list.iter().map(|c| ContainerRecord::waiting(&c.name)).collect();
+    let one = |c: &Container| ContainerRecord { sidecar: is_sidecar(c), ..ContainerRecord::waiting(&c.name) };
+    let names = |list: &[Container]| list.iter().map(one).collect();
     let spec = pod.spec.clone().unwrap_or_default();
     PodRecord {
         supervisor_pid: 0,
@@ -117,10 +123,7 @@ fn blank(pod: &Pod, now: Timestamp) -> PodRecord {
 pub fn of(pod: &Pod, record: &PodRecord, now: Timestamp) -> PodStatus {
     let mut status = pod.status.clone().unwrap_or_default();
     let spec = pod.spec.clone().unwrap_or_default();
-    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
     let inits = spec.init_containers.unwrap_or_default();
-    let initialized = record.init_containers.iter().all(ContainerRecord::succeeded);
-    let all_running = record.containers.iter().all(|c| matches!(c.state, Ran::Running { .. }));
 
     status.phase = Some(phase_of(record).to_owned());
     if let Some(ended) = &record.ended {
@@ -137,28 +140,14 @@ pub fn of(pod: &Pod, record: &PodRecord, now: Timestamp) -> PodStatus {
     let waits = if inits.is_empty() { CREATING } else { INITIALIZING };
     let list = |specs: &[Container], records: &[ContainerRecord], init: bool| {
         let statuses =
-            specs.iter().zip(records).map(|(s, r)| container_status(s, r, uid, waits, init)).collect();
+            specs.iter().zip(records).map(|(s, r)| container_status(pod, s, r, waits, init)).collect();
         (!specs.is_empty()).then_some(statuses)
     };
     status.init_container_statuses = list(&inits, &record.init_containers, true);
     status.container_statuses = list(&spec.containers, &record.containers, false);
 
-    let mut set = |kind: &str, truth: bool, reason: Option<&str>| {
-        condition(status.conditions.get_or_insert_default(), kind, truth, reason, None, now);
-    };
-    set("PodScheduled", true, None);
-    let over = record.ended.as_ref();
-    let completed = over.is_some_and(|e| e.succeeded);
-    set("Initialized", initialized, (!initialized).then_some("ContainersNotInitialized"));
-    let unready = match over {
-        Some(_) if completed => "PodCompleted",
-        Some(_) => "PodFailed",
-        None => "ContainersNotReady",
-    };
-    let ready = all_running && over.is_none();
-    for kind in ["ContainersReady", "Ready"] {
-        set(kind, ready, (!ready).then_some(unready));
-    }
+    let sidecars: Vec<&str> = record.all().filter(|c| c.sidecar).map(|c| c.name.as_str()).collect();
+    conditions::set_all(&mut status, &sidecars, now);
     status
 }
 
@@ -171,77 +160,77 @@ fn phase_of(record: &PodRecord) -> &'static str {
     }
 }
 
-/// Sets a condition; the time of its last transition moves only if its truth does.
-pub fn condition(
-    conditions: &mut Vec<PodCondition>,
-    kind: &str,
-    truth: bool,
-    reason: Option<&str>,
-    message: Option<&str>,
-    now: Timestamp,
-) {
-    let truth = if truth { "True" } else { "False" };
-    let index = conditions.iter().position(|c| c.type_ == kind).unwrap_or_else(|| {
-        conditions.push(PodCondition { type_: kind.to_owned(), ..PodCondition::default() });
-        conditions.len() - 1
-    });
-    let condition = &mut conditions[index];
-    if condition.status != truth || condition.last_transition_time.is_none() {
-        truth.clone_into(&mut condition.status);
-        condition.last_transition_time = Some(Time(seconds(now)));
-    }
-    condition.reason = reason.map(str::to_owned);
-    condition.message = message.map(str::to_owned);
-}
-
 /// Kubernetes' times have whole seconds; with more, what we write would not be what we read back.
 fn seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
 fn container_status(
+    pod: &Pod,
     spec: &Container,
     record: &ContainerRecord,
-    uid: &str,
     waits: &str,
     init: bool,
 ) -> ContainerStatus {
+    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
     let id = record.container_id.clone().unwrap_or_else(|| format!("process://{uid}/{}", record.name));
-    let mut state = ContainerState::default();
-    let (mut ready, mut started, mut container_id) = (false, false, Some(id.clone()));
-    match &record.state {
-        Ran::Waiting => {
-            container_id = None;
-            state.waiting = Some(ContainerStateWaiting { reason: Some(waits.to_owned()), message: None });
-        }
-        Ran::Running { started_at } => {
-            ready = !init;
-            started = true;
-            state.running = Some(ContainerStateRunning { started_at: Some(Time(seconds(*started_at))) });
-        }
-        Ran::Terminated { exit_code, signal, reason, message, started_at, finished_at } => {
-            ready = init && *exit_code == 0;
-            state.terminated = Some(ContainerStateTerminated {
+    // An init container is ready once it has succeeded; one that goes on is as the others are.
+    let done = init && !record.sidecar;
+    let (ready, started) = match &record.state {
+        Ran::Waiting => (false, false),
+        Ran::Running { .. } => (!done, !done),
+        Ran::Terminated { exit_code, .. } => (done && *exit_code == 0, false),
+    };
+    let waiting = match record.back_off_seconds {
+        Some(seconds) if seconds > 0 => ContainerStateWaiting {
+            reason: Some("CrashLoopBackOff".to_owned()),
+            message: Some(format!(
+                "back-off {seconds}s restarting failed container={} pod={}_{}({uid})",
+                record.name,
+                pod.metadata.name.as_deref().unwrap_or_default(),
+                pod.metadata.namespace.as_deref().unwrap_or_default(),
+            )),
+        },
+        _ => ContainerStateWaiting { reason: Some(waits.to_owned()), message: None },
+    };
+    let known = record.state != Ran::Waiting || record.last.is_some();
+    ContainerStatus {
+        name: record.name.clone(),
+        image: spec.image.clone().unwrap_or_default(),
+        image_id: record.image_id.clone().unwrap_or_default(),
+        container_id: known.then(|| id.clone()),
+        ready,
+        started: Some(started),
+        state: Some(state(&record.state, waiting, &id)),
+        last_state: Some(
+            record.last.as_ref().map_or_else(ContainerState::default, |last| {
+                state(last, ContainerStateWaiting::default(), &id)
+            }),
+        ),
+        restart_count: i32::try_from(record.restarts).unwrap_or(i32::MAX),
+        ..ContainerStatus::default()
+    }
+}
+
+fn state(state: &Ran, waiting: ContainerStateWaiting, id: &str) -> ContainerState {
+    match state {
+        Ran::Waiting => ContainerState { waiting: Some(waiting), ..ContainerState::default() },
+        Ran::Running { started_at } => ContainerState {
+            running: Some(ContainerStateRunning { started_at: Some(Time(seconds(*started_at))) }),
+            ..ContainerState::default()
+        },
+        Ran::Terminated { exit_code, signal, reason, message, started_at, finished_at } => ContainerState {
+            terminated: Some(ContainerStateTerminated {
                 exit_code: *exit_code,
                 signal: *signal,
                 reason: Some(reason.clone()),
                 message: message.clone(),
                 started_at: Some(Time(seconds(*started_at))),
                 finished_at: Some(Time(seconds(*finished_at))),
-                container_id: Some(id),
-            });
-        }
-    }
-    ContainerStatus {
-        name: record.name.clone(),
-        image: spec.image.clone().unwrap_or_default(),
-        image_id: record.image_id.clone().unwrap_or_default(),
-        container_id,
-        ready,
-        started: Some(started),
-        state: Some(state),
-        last_state: Some(ContainerState::default()),
-        ..ContainerStatus::default()
+                container_id: Some(id.to_owned()),
+            }),
+            ..ContainerState::default()
+        },
     }
 }
 
@@ -310,6 +299,68 @@ mod tests {
             let got: String = [truth("Initialized"), truth("Ready")].into_iter().flatten().collect();
             assert_eq!(got, truths, "{name}");
         }
+    }
+
+    #[test]
+    fn conditions_say_why_in_a_kubelets_words() {
+        let running = || Ran::Running { started_at: at(1) };
+        let said = |record: &PodRecord| -> Vec<String> {
+            let status = of(&pod(), record, at(5));
+            let line = |c: &k8s_openapi::api::core::v1::PodCondition| {
+                let words =
+                    [Some(c.type_.clone()), Some(c.status.clone()), c.reason.clone(), c.message.clone()];
+                words.into_iter().flatten().collect::<Vec<_>>().join(" ")
+            };
+            status.conditions.iter().flatten().map(line).collect()
+        };
+        assert_eq!(
+            said(&record([running(), Ran::Waiting, Ran::Waiting], None)),
+            [
+                "PodReadyToStartContainers True",
+                "Initialized False ContainersNotInitialized containers with incomplete status: [i]",
+                "Ready False ContainersNotReady containers with unready status: [a b]",
+                "ContainersReady False ContainersNotReady containers with unready status: [a b]",
+                "PodScheduled True",
+            ]
+        );
+        assert_eq!(
+            said(&record([over(0), over(0), over(0)], Some(true))),
+            [
+                "PodReadyToStartContainers False",
+                "Initialized True PodCompleted",
+                "Ready False PodCompleted",
+                "ContainersReady False PodCompleted",
+                "PodScheduled True",
+            ]
+        );
+        assert_eq!(
+            said(&record([over(0), over(1), running()], Some(false)))[1..3],
+            ["Initialized True", "Ready False PodFailed"]
+        );
+    }
+
+    #[test]
+    fn a_sidecar_is_ready_while_it_runs_and_tells_of_its_restarts() {
+        let mut record = record([Ran::Running { started_at: at(1) }, Ran::Waiting, Ran::Waiting], None);
+        record.init_containers[0].sidecar = true;
+        let first = |record: &PodRecord| {
+            let status = of(&pod(), record, at(5));
+            let init = status.init_container_statuses.expect("init containers").remove(0);
+            let truth = status.conditions.expect("conditions").remove(1).status;
+            (init, truth)
+        };
+        let (init, initialized) = first(&record);
+        assert_eq!((init.ready, init.started, initialized.as_str()), (true, Some(true), "True"));
+        let sidecar = &mut record.init_containers[0];
+        (sidecar.state, sidecar.last) = (Ran::Waiting, Some(over(3)));
+        (sidecar.restarts, sidecar.back_off_seconds) = (2, Some(20));
+        let (init, initialized) = first(&record);
+        assert_eq!((init.ready, init.started, initialized.as_str()), (false, Some(false), "False"));
+        let waiting = init.state.and_then(|s| s.waiting).expect("waits");
+        assert_eq!(waiting.reason.as_deref(), Some("CrashLoopBackOff"));
+        assert_eq!(waiting.message.as_deref(), Some("back-off 20s restarting failed container=i pod=p_(u)"));
+        let last = init.last_state.and_then(|s| s.terminated).expect("it has run");
+        assert_eq!((last.exit_code, init.restart_count), (3, 2));
     }
 
     #[test]

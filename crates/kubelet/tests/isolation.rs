@@ -171,6 +171,57 @@ async fn links_planted_in_a_volume_lead_nowhere() {
     assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0, "something was made on this machine");
 }
 
+/// A job that has a hostPath may put a link where a directory was, after the Pod's volumes were looked at.
+#[test]
+fn a_host_path_that_became_a_link_is_not_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    if std::fs::metadata(dir.path()).is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) != 0) {
+        eprintln!("SKIPPED: only root's jobs are run this way");
+        return;
+    }
+    let (pod, shared, outside) =
+        (dir.path().join("pod"), dir.path().join("shared"), dir.path().join("outside"));
+    for path in [&pod, &shared, &outside] {
+        std::fs::create_dir(path).unwrap();
+    }
+    std::fs::create_dir(shared.join("honest")).unwrap();
+    for (name, target) in
+        [("absolute", outside.to_str().unwrap()), ("up", "../outside"), ("inside", "honest")]
+    {
+        std::os::unix::fs::symlink(target, shared.join(name)).unwrap();
+    }
+    let container = |name: &str, at: &str, sub: Option<&str>| {
+        json!({"name": name, "argv": ["/bin/sh", "-c", "ls /m && echo mounted"], "env": [["PATH", "/usr/bin:/bin"]],
+               "working_dir": null, "pod_network": true, "utility": false, "host_ids": false,
+               "mounts": [{"source": shared.join(at), "below": shared, "sub_path": sub, "path": "/m", "read_only": true}],
+               "termination_path": "/dev/termination-log", "termination_from_logs": true})
+    };
+    let plan = json!({
+        "namespace": "n", "name": "p", "uid": "u", "isolation": {"sandboxed": {"user": {"id": 600000}}},
+        "grace_seconds": 1, "active_deadline_seconds": null, "hide": [], "init_containers": [],
+        "containers": [
+            container("absolute", "absolute", None),
+            container("up", "up", None),
+            container("sub", "", Some("up")),
+            container("inside", "inside", None),
+        ],
+    });
+    std::fs::write(pod.join("pod.json"), plan.to_string()).unwrap();
+    let out = Command::new(common::HELPER).arg("pod-supervisor").arg(&pod).output().unwrap();
+    let status = std::fs::read_to_string(pod.join("status.json")).unwrap_or_default();
+    if status.contains("make PID, IPC and UTS namespaces") || status.contains("make a network namespace") {
+        eprintln!("SKIPPED: this machine forbids namespaces to root: {status}");
+        return;
+    }
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap_or_else(|_| panic!("{out:?}"));
+    for (index, says) in ["leads out of", "leads out of", "use the subPath", ""].iter().enumerate() {
+        let state = &status["containers"][index]["state"];
+        let want = if says.is_empty() { "Completed" } else { "StartError" };
+        assert_eq!(state["reason"], want, "{state}");
+        assert!(state["message"].as_str().unwrap_or_default().contains(says), "{state}");
+    }
+}
+
 /// The whole sandbox for a user without rights: only root can play this, by becoming nobody.
 #[test]
 fn a_user_without_rights_has_a_sandbox_too() {
@@ -185,22 +236,25 @@ fn a_user_without_rights_has_a_sandbox_too() {
     let exe = dir.path().join("helper");
     std::fs::copy(common::HELPER, &exe).unwrap();
     let pod = dir.path().join("pod");
-    let volume = pod.join("volumes/v");
+    let (volume, memory) = (pod.join("volumes/v"), pod.join("volumes/m"));
     std::fs::create_dir_all(&volume).unwrap();
-    for path in [&pod, &pod.join("volumes"), &volume] {
+    std::fs::create_dir_all(&memory).unwrap();
+    for path in [&pod, &pod.join("volumes"), &volume, &memory] {
         std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
     }
     let script = "id -u; hostname; touch /usr/x 2>&1; mount -o remount,rw /usr 2>/dev/null || echo locked; \
-                  echo y > /v/x; cat /v/x; mkdir -p /v/m/x; chmod 500 /v/m; ls /proc | grep -c '^[0-9]*$'; grep CapBnd /proc/self/status | wc -l";
+                  echo y > /v/x; cat /v/x; stat -f -c %T /m; mkdir -p /v/m/x; chmod 500 /v/m; ls /proc | grep -c '^[0-9]*$'; grep CapBnd /proc/self/status | wc -l";
     let container = |name: &str, network: bool, argv: serde_json::Value| {
         json!({"name": name, "argv": argv, "env": [["PATH", "/usr/bin:/bin:/usr/sbin:/sbin"]], "working_dir": null,
-               "mounts": [{"source": volume, "sub_path": null, "path": "/v", "read_only": false}],
+               "mounts": [{"source": volume, "sub_path": null, "path": "/v", "read_only": false},
+                          {"source": memory, "sub_path": null, "path": "/m", "read_only": false}],
                "pod_network": network, "utility": !network, "host_ids": false,
                "termination_path": "/dev/termination-log", "termination_from_logs": true})
     };
     let plan = json!({
         "namespace": "n", "name": "p", "uid": "u", "isolation": {"sandboxed": "own"}, "grace_seconds": 1,
         "active_deadline_seconds": null, "hide": [],
+        "memory": [{"volume": "m", "path": memory, "bytes": 1 << 20, "owner": null, "group": null}],
         "init_containers": [container("clonerefs", false, json!(["/prow/bin/prow", "clonerefs"]))],
         "containers": [container("test", true, json!(["/bin/sh", "-c", script]))],
     });
@@ -226,7 +280,7 @@ fn a_user_without_rights_has_a_sandbox_too() {
     assert_eq!(lines[..2], ["0", "p"], "{log}");
     assert!(lines[2].contains("Read-only file system"), "{log}");
     assert_eq!(lines[3], "locked", "{log}");
-    assert_eq!(lines[4], "y", "{log}");
+    assert_eq!(lines[4..6], ["y", "tmpfs"], "{log}");
     assert!(!pod.join("volumes").exists(), "a directory that the job closed stayed behind");
 }
 

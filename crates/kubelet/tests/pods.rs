@@ -354,3 +354,162 @@ async fn discarded(world: World) {
     world.gone("p").await;
     until("the directory to go", || !dir.exists()).await;
 }
+
+/// Mounts of memory below a directory, as any process of this machine sees them.
+fn memory_mounts(dir: &std::path::Path) -> Vec<String> {
+    let mark = format!("{}/kubelet/pods/", dir.display());
+    let processes = std::fs::read_dir("/proc").unwrap().flatten().map(|e| e.path().join("mountinfo"));
+    let texts = processes.filter_map(|p| std::fs::read_to_string(p).ok());
+    let lines = texts.flat_map(|t| t.lines().map(str::to_owned).collect::<Vec<_>>());
+    lines.filter(|l| l.contains(&mark) && l.contains("/volumes/") && l.contains(" - tmpfs ")).collect()
+}
+
+both_modes!(an_empty_dir_may_be_in_memory, memory);
+async fn memory(world: World) {
+    if world.sandbox == SandboxMode::Off && !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED: without a sandbox only root can mount");
+        return;
+    }
+    let mounts =
+        json!({"volumeMounts": [{"name": "m", "mountPath": "/m"}, {"name": "h", "mountPath": "/h"}]});
+    let test = "cat /m/a; stat -f -c %T /m; stat -c %a /m; head -c 3000000 /dev/zero > /m/big 2>/dev/null || echo full; \
+                rm /m/big; touch /m/seen /h/up; while [ ! -e /h/go ]; do sleep 0.01; done";
+    let other = "while [ ! -e /m/seen ]; do sleep 0.01; done; cat /m/a";
+    world
+        .create(
+            "p",
+            json!({
+                "volumes": [
+                    {"name": "m", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+                    {"name": "h", "hostPath": {"path": world.shared()}},
+                ],
+                "initContainers": [with(sh("first", "echo made > /m/a"), mounts.clone())],
+                "containers": [with(sh("test", test), mounts.clone()), with(sh("other", other), mounts)],
+            }),
+        )
+        .await;
+    let up = world.shared().join("up");
+    until("the job to be up", || up.exists()).await;
+    assert!(!memory_mounts(&world.dir).is_empty(), "nothing is in memory");
+    let ours = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    assert!(!ours.contains(world.dir.to_str().unwrap()), "the machine sees it: {ours}");
+    std::fs::write(world.shared().join("go"), "").unwrap();
+    let done = world.ended("p").await;
+    assert_eq!(phase(&done), "Succeeded", "{:#?}", done.status);
+    assert_eq!(world.log("p", "test").await, "made\ntmpfs\n777\nfull\n");
+    assert_eq!(world.log("p", "other").await, "made\n");
+    until("the memory to be given back", || memory_mounts(&world.dir).is_empty()).await;
+    assert!(!world.events().await.iter().any(|(_, m)| m.contains("directory on disk")));
+}
+
+both_modes!(memory_goes_with_a_killed_supervisor, memory_killed);
+async fn memory_killed(world: World) {
+    if world.sandbox == SandboxMode::Off && !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED: without a sandbox only root can mount");
+        return;
+    }
+    let mounts = json!({"volumeMounts": [{"name": "m", "mountPath": "/m"}]});
+    let spec = json!({
+        "volumes": [{"name": "m", "emptyDir": {"medium": "Memory"}}],
+        "containers": [with(sh("test", "echo held > /m/a; while :; do sleep 0.1; done"), mounts)],
+    });
+    world.create("p", spec).await;
+    world.wait("p", |p| phase(p) == "Running").await;
+    assert!(!memory_mounts(&world.dir).is_empty(), "nothing is in memory");
+    for pid in common::processes(&format!("pod-supervisor\0{}", world.dir.display())) {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
+    }
+    assert_eq!(world.ended("p").await.status.unwrap().reason.as_deref(), Some("Evicted"));
+    until("the memory to be given back", || memory_mounts(&world.dir).is_empty()).await;
+}
+
+both_modes!(a_volume_beyond_its_size_limit_evicts_its_pod, size_limit);
+async fn size_limit(world: World) {
+    let mounts = json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]});
+    let script = "mkdir -p /v/deep; head -c 3000000 /dev/zero > /v/deep/big; while :; do sleep 0.1; done";
+    let spec = json!({
+        "volumes": [{"name": "v", "emptyDir": {"sizeLimit": "1Mi"}}],
+        "containers": [with(sh("test", script), mounts)],
+    });
+    let done = world.run("p", spec).await;
+    let status = done.status.as_ref().unwrap();
+    assert_eq!((phase(&done), status.reason.as_deref()), ("Failed", Some("Evicted")));
+    assert_eq!(status.message.as_deref(), Some("Usage of EmptyDir volume \"v\" exceeds the limit \"1Mi\". "));
+    assert_eq!(terminated(&done, "test").exit_code, 137);
+}
+
+both_modes!(sidecars_run_beside_the_others_and_end_after_them, sidecars);
+async fn sidecars(world: World) {
+    let mounts = json!({"restartPolicy": "Always", "volumeMounts": [{"name": "v", "mountPath": "/v"}]});
+    let plain = json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]});
+    let serve = |name: &str, last: &str| {
+        format!(
+            "trap 'echo {name} >> /v/order; {last}; exit 3' TERM; touch /v/{name}; while :; do sleep 0.01; done"
+        )
+    };
+    let unsteady = "if [ ! -e /v/once ]; then echo first; touch /v/once; exit 1; fi; echo again; \
+                    trap 'exit 0' TERM; touch /v/again; while :; do sleep 0.01; done";
+    let patient = |files: &str| {
+        format!("for f in {files}; do while [ ! -e /v/$f ]; do sleep 0.01; done; done; echo main >> /v/order")
+    };
+    world
+        .create(
+            "p",
+            json!({
+                "volumes": [{"name": "v", "emptyDir": {}}],
+                "initContainers": [
+                    with(sh("one", &serve("one", "cat /v/order")), mounts.clone()),
+                    with(sh("between", "while [ ! -e /v/one ]; do sleep 0.01; done"), plain.clone()),
+                    with(sh("two", &serve("two", "true")), mounts.clone()),
+                    with(sh("unsteady", unsteady), mounts),
+                ],
+                "containers": [with(sh("test", &patient("one two again")), plain)],
+            }),
+        )
+        .await;
+    let done = world.ended("p").await;
+    assert_eq!(phase(&done), "Succeeded", "{:#?}", done.status);
+    assert_eq!(world.log("p", "one").await, "main\ntwo\none\n");
+    assert_eq!((terminated(&done, "one").exit_code, terminated(&done, "two").exit_code), (3, 3));
+    let unsteady = container(&done, "unsteady");
+    assert_eq!((unsteady.restart_count, terminated(&done, "unsteady").exit_code), (1, 0));
+    let last = unsteady.last_state.as_ref().unwrap().terminated.as_ref().unwrap();
+    assert_eq!((last.exit_code, last.reason.as_deref()), (1, Some("Error")));
+    assert_eq!(world.log("p", "unsteady").await, "again\n");
+    let query =
+        |name: &str| LogQuery { container: Some(name.to_owned()), previous: true, ..LogQuery::default() };
+    assert_eq!(world.logs("p", query("unsteady")).await, "first\n");
+    let Err(none) = world.kubelet.as_ref().unwrap().logs("default", "p", &query("test")).await else {
+        panic!("a log of a time that was not");
+    };
+    assert_eq!(none.to_string(), "previous terminated container \"test\" in pod \"p\" not found");
+}
+
+both_modes!(sidecars_are_ended_with_a_pod_that_fails_or_is_deleted, sidecars_end);
+async fn sidecars_end(world: World) {
+    let always = json!({"restartPolicy": "Always"});
+    let stubborn = "trap '' TERM; while :; do sleep 0.01; done";
+    let done = world
+        .run(
+            "fails",
+            json!({
+                "terminationGracePeriodSeconds": 1,
+                "initContainers": [with(sh("side", stubborn), always.clone()), sh("bad", "exit 7")],
+                "containers": [sh("test", "true")],
+            }),
+        )
+        .await;
+    assert_eq!((phase(&done), terminated(&done, "bad").exit_code), ("Failed", 7));
+    assert_eq!(terminated(&done, "side").exit_code, 137);
+    assert_eq!(waiting_reason(&done, "test"), "PodInitializing");
+    let spec = json!({
+        "initContainers": [with(sh("side", stubborn), always)],
+        "containers": [sh("test", "while :; do sleep 0.1; done")],
+    });
+    world.create("deleted", spec).await;
+    let runs = world.wait("deleted", |p| phase(p) == "Running").await;
+    let side = container(&runs, "side");
+    assert_eq!((side.ready, side.started), (true, Some(true)));
+    world.delete("deleted", 1).await;
+    world.gone("deleted").await;
+}

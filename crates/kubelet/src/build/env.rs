@@ -81,7 +81,7 @@ fn from_source(
         match value {
             Some(value) => text(container, name, value).map(Some),
             None if optional == Some(true) => Ok(None),
-            None => Err(missing_key(&container.name, kind, object, key)),
+            None => Err(missing_key(pod, &container.name, kind, object, key)),
         }
     };
     if let Some(r) = &source.secret_key_ref {

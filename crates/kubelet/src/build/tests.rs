@@ -1,5 +1,6 @@
 //! Tables: what is refused, what is remarked, and what a plan looks like.
 
+use super::volumes::VolumeKind;
 use super::*;
 use crate::plan::Identity;
 use serde_json::{Value, json};
@@ -103,7 +104,7 @@ fn what_cannot_be_run_is_refused_in_kubernetes_words() {
             "missing item",
             volume(json!({"name": "v", "secret": {"secretName": "s", "items": [{"key": "z", "path": "z"}]}})),
             "ContainerCreating",
-            "non-existent key z",
+            "references non-existent secret key: z",
         ),
         (
             "escaping item",
@@ -138,10 +139,16 @@ fn what_cannot_be_run_is_refused_in_kubernetes_words() {
             "kind nfs",
         ),
         (
+            "huge pages",
+            volume(json!({"name": "v", "emptyDir": {"medium": "HugePages"}})),
+            "ContainerCreating",
+            "medium HugePages",
+        ),
+        (
             "env key",
             one(json!({"env": [{"name": "K", "valueFrom": {"secretKeyRef": {"name": "s", "key": "z"}}}]})),
             "CreateContainerConfigError",
-            "key z in Secret s",
+            "couldn't find key z in Secret n/s",
         ),
         (
             "env secret",
@@ -161,14 +168,14 @@ fn what_cannot_be_run_is_refused_in_kubernetes_words() {
         assert_eq!(problem.reason, reason, "{name}: {problem:?}");
         assert!(problem.message.contains(message), "{name}: {problem:?}");
     }
-    let mut spec = one(json!({}));
-    spec["initContainers"] = json!([{"name": "i", "command": ["x"], "restartPolicy": "Always"}]);
-    assert!(sandboxed(spec).unwrap_err().message.contains("sidecar"));
 }
 
 #[test]
 fn what_is_done_otherwise_is_remarked() {
-    let quiet = json!({"restartPolicy": "Never", "containers": [{"name": "c", "image": "x/clonerefs:1"}]});
+    let quiet =
+        json!({"restartPolicy": "Never", "containers": [{"name": "sidecar", "image": "x/sidecar:1"}]});
+    let mut elsewhere = quiet.clone();
+    elsewhere["containers"][0]["name"] = json!("test");
     let mut always = quiet.clone();
     always["restartPolicy"] = json!("OnFailure");
     let mut host = quiet.clone();
@@ -179,6 +186,7 @@ fn what_is_done_otherwise_is_remarked() {
     let cases = [
         ("nothing", quiet, vec![]),
         ("an image", one(json!({})), vec!["ImageNotUsed"]),
+        ("a utility where decoration puts none", elsewhere, vec!["UtilityContained"]),
         ("another restart policy", always, vec!["RestartPolicyIgnored"]),
         ("host network", host, vec!["HostNetworkNotGranted"]),
         ("a token", token, vec!["NoServiceAccountToken"]),
@@ -250,22 +258,116 @@ fn only_utilities_get_the_network_and_only_those_that_need_it_the_machines_ids()
 
 #[test]
 fn a_job_that_calls_itself_a_utility_does_not_get_the_machines_network() {
-    let utility = |image: &str, more: Value| {
-        let mut c = json!({"name": "c", "image": image});
-        c.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let spec = json!({"volumes": [{"name": "v", "emptyDir": {}}], "containers": [c]});
+    // (container, network) of a Pod with these.
+    let reaches = |inits: Value, containers: Value, name: &str| {
+        let volumes = json!([
+            {"name": "v", "emptyDir": {}},
+            {"name": "h", "hostPath": {"path": "/bucket"}},
+        ]);
+        let spec = json!({"volumes": volumes, "initContainers": inits, "containers": containers});
         let plan = try_build(spec, Isolation::Sandboxed(Identity::Own), Network::Isolated).unwrap().plan;
-        !plan.containers[0].pod_network
+        let found = plan.container(name).unwrap();
+        assert!(!found.pod_network || !found.host_ids, "{name}: the machine's ids without its network");
+        !found.pod_network
     };
-    let options = json!([{"name": "SIDECAR_OPTIONS", "value": "{}"}, {"name": "JOB_SPEC", "value": "{}"}]);
-    let mount = |path: &str| json!({"volumeMounts": [{"name": "v", "mountPath": path}]});
-    assert!(utility("sidecar", json!({"env": options})));
-    assert!(utility("clonerefs", mount("/home/prow/go")));
-    assert!(!utility("entrypoint", json!({"env": [{"name": "ENTRYPOINT_OPTIONS", "value": "{}"}]})));
-    assert!(!utility("clonerefs", json!({"env": [{"name": "GIT_SSH_COMMAND", "value": "sh"}]})));
-    assert!(!utility("clonerefs", json!({"envFrom": [{"secretRef": {"name": "s"}}]})));
+    let test = json!([{"name": "test", "command": ["x"]}]);
+    let with = |mut c: Value, more: Value| {
+        c.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        c
+    };
+    let mount = |name: &str, path: &str| json!({"volumeMounts": [{"name": name, "mountPath": path}]});
+    let clonerefs = json!({"name": "clonerefs", "image": "clonerefs"});
+    let clone = |more: Value| reaches(json!([with(clonerefs.clone(), more)]), test.clone(), "clonerefs");
+    let options = json!([{"name": "CLONEREFS_OPTIONS", "value": "{}"}, {"name": "JOB_SPEC", "value": "{}"}]);
+
+    // As decoration makes them.
+    assert!(clone(json!({"env": options})));
+    assert!(clone(mount("v", "/home/prow/go")));
+    let sidecar = with(json!({"name": "sidecar", "image": "sidecar"}), mount("h", "/bucket"));
+    assert!(reaches(json!([]), json!([test[0], sidecar]), "sidecar"));
+    let initupload = with(json!({"name": "initupload", "image": "initupload"}), mount("h", "/bucket"));
+    assert!(reaches(json!([clonerefs, initupload]), test.clone(), "initupload"));
+
+    // Steered by its environment or mounts.
+    assert!(!clone(json!({"env": [{"name": "GIT_SSH_COMMAND", "value": "sh"}]})));
+    assert!(!clone(json!({"envFrom": [{"secretRef": {"name": "s"}}]})));
     for path in ["/usr/bin", "/etc", "/root", "/prow/bin"] {
-        assert!(!utility("clonerefs", mount(path)), "{path}");
+        assert!(!clone(mount("v", path)), "{path}");
+    }
+    // git runs what a directory's own configuration says: nobody may have prepared it.
+    let forger = json!({"name": "forger", "command": ["x"]});
+    assert!(!reaches(json!([forger, clonerefs]), test.clone(), "clonerefs"));
+    assert!(!reaches(json!([]), json!([test[0], clonerefs]), "clonerefs"));
+    assert!(!clone(mount("h", "/home/prow/go")), "a hostPath outlives its Pod");
+    // What a job's own spec can come to.
+    assert!(!clone(json!({"restartPolicy": "Always"})));
+    let alone = |image: &str| json!([{"name": "test", "image": image}]);
+    for image in ["clonerefs", "initupload", "sidecar", "gcsupload", "entrypoint"] {
+        assert!(!reaches(json!([]), alone(image), "test"), "{image}");
+    }
+    // Names and images crossed.
+    assert!(!reaches(json!([]), json!([{"name": "sidecar", "image": "clonerefs"}]), "sidecar"));
+    assert!(!reaches(json!([{"name": "initupload", "image": "sidecar"}]), test.clone(), "initupload"));
+}
+
+#[test]
+fn a_subpath_in_an_engine_is_refused_where_another_could_write_meanwhile() {
+    let engine: EnginePlan = serde_json::from_value(json!({
+        "socket": "/s", "scheme": "podman", "network": "none", "utility_image": "u", "exe": "/opt/prow",
+        "entrypoint": null, "limits": true, "memory": true, "ulimits": [], "runner": "/data",
+    }))
+    .unwrap();
+    let images = BTreeMap::new();
+    let contained = Contained { plan: &engine, images: &images, allow_privileged: false };
+    let dir = PodDir::new("/data/pods/u-1");
+    let allowed = ["/bucket", "/bucket/inner"].map(PathBuf::from);
+    let tried = |spec: Value| {
+        let context = Context {
+            dir: &dir,
+            isolation: Isolation::Container,
+            network: Network::Outbound,
+            exe: Path::new("/opt/prow"),
+            hide: &[],
+            allow_host_paths: &allowed,
+            machine: Machine { cpu: 2.0, memory: 1e9 },
+            engine: Some(&contained),
+        };
+        build(&pod(spec), &Objects::default(), &context)
+    };
+    let c = |name: &str, sub: Option<&str>, policy: Option<&str>| {
+        json!({"name": name, "command": ["x"], "restartPolicy": policy,
+               "volumeMounts": [{"name": "v", "mountPath": "/v", "subPath": sub}]})
+    };
+    let refused = |inits: Value, containers: Value| {
+        let volumes = json!([{"name": "v", "emptyDir": {"medium": "Memory"}}]);
+        tried(json!({"volumes": volumes, "initContainers": inits, "containers": containers}))
+            .err()
+            .map(|p| p.message)
+    };
+    let (sub, always) = (Some("s"), Some("Always"));
+    assert_eq!(refused(json!([c("i", None, None)]), json!([c("a", sub, None)])), None);
+    assert!(
+        refused(json!([]), json!([c("a", sub, None), c("b", None, None)])).unwrap().contains("container b")
+    );
+    assert!(
+        refused(json!([c("s", None, always)]), json!([c("a", sub, None)])).unwrap().contains("container s")
+    );
+    assert!(
+        refused(json!([c("s", None, always), c("i", sub, None)]), json!([])).unwrap().contains("container s")
+    );
+    assert!(
+        refused(json!([c("s", sub, always)]), json!([c("a", None, None)])).unwrap().contains("container a")
+    );
+    assert_eq!(refused(json!([c("i", sub, None)]), json!([c("a", None, None)])), None);
+    // An allowed directory inside another can be exchanged by whoever has the outer one.
+    let host = |path: &str| {
+        tried(json!({"volumes": [{"name": "v", "hostPath": {"path": path}}], "containers": [c("a", None, None)]}))
+            .map(|built| built.plan.containers[0].mounts[0].below.clone())
+            .map_err(|p| p.message)
+    };
+    assert_eq!(host("/bucket"), Ok(Some(PathBuf::from("/bucket"))));
+    for path in ["/bucket/inner", "/bucket/other"] {
+        assert!(host(path).unwrap_err().contains("name the allowed directory itself"), "{path}");
     }
 }
 

@@ -1,7 +1,8 @@
 //! A Pod's volumes: what has to lie in them, and where they are on this machine.
 
+use super::emptydir::{self, EmptyDir};
 use super::env::{field, resource};
-use super::{Context, Missing, Objects, Problem};
+use super::{Context, Missing, Objects, Problem, hostpath};
 use crate::error::Error;
 use crate::poddir::{PodDir, private_dir};
 use k8s_openapi::api::core::v1::{ConfigMap, DownwardAPIVolumeFile, KeyToPath, Pod, PodSpec, Secret};
@@ -26,7 +27,7 @@ pub struct Volume {
 #[derive(Clone, PartialEq, Eq)]
 pub enum VolumeKind {
     /// emptyDir.
-    Empty,
+    Empty(EmptyDir),
     /// secret, configMap, projected, downwardAPI: files, read-only for the job.
     Files(Vec<VolumeFile>),
     /// hostPath below an allowed directory.
@@ -35,6 +36,8 @@ pub enum VolumeKind {
         path: PathBuf,
         /// `DirectoryOrCreate`, `File`, …; empty for no check.
         check: String,
+        /// The allowed directory that it lies in.
+        below: PathBuf,
     },
 }
 
@@ -58,9 +61,9 @@ impl std::fmt::Debug for VolumeFile {
 impl std::fmt::Debug for VolumeKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            VolumeKind::Empty => f.write_str("Empty"),
+            VolumeKind::Empty(dir) => f.debug_tuple("Empty").field(dir).finish(),
             VolumeKind::Files(files) => f.debug_tuple("Files").field(files).finish(),
-            VolumeKind::Host { path, check } => write!(f, "Host({}, {check})", path.display()),
+            VolumeKind::Host { path, check, .. } => write!(f, "Host({}, {check})", path.display()),
         }
     }
 }
@@ -71,6 +74,14 @@ impl Volume {
         match &self.kind {
             VolumeKind::Host { path, .. } => path.clone(),
             _ => dir.volume(&self.name),
+        }
+    }
+
+    /// The directory that it must be looked for in, where jobs could have put a link in its place.
+    pub fn below(&self) -> Option<PathBuf> {
+        match &self.kind {
+            VolumeKind::Host { below, .. } => Some(below.clone()),
+            _ => None,
         }
     }
 
@@ -103,30 +114,31 @@ pub(super) fn build(
     objects: &Objects,
     context: &Context<'_>,
 ) -> Result<Vec<Volume>, Problem> {
-    spec.volumes.iter().flatten().map(|v| one(pod, v, objects, context)).collect()
+    spec.volumes.iter().flatten().map(|v| one(pod, spec, v, objects, context)).collect()
 }
 
 fn one(
     pod: &Pod,
+    spec: &PodSpec,
     v: &k8s_openapi::api::core::v1::Volume,
     objects: &Objects,
     context: &Context<'_>,
 ) -> Result<Volume, Problem> {
     let name = &v.name;
     let volume = |kind| Ok(Volume { name: name.clone(), kind });
-    if v.empty_dir.is_some() {
-        return volume(VolumeKind::Empty);
+    if let Some(source) = &v.empty_dir {
+        return volume(VolumeKind::Empty(emptydir::of(name, source, spec, context)?));
     }
     let mut files = Vec::new();
     if let Some(s) = &v.secret {
         let object = s.secret_name.as_deref().unwrap_or_default();
         let data = found_secret(name, object, s.optional, objects)?;
-        project(name, object, data, s.items.as_deref(), s.default_mode, s.optional, &mut files)?;
+        project(name, "secret", data, s.items.as_deref(), s.default_mode, s.optional, &mut files)?;
         return volume(VolumeKind::Files(files));
     }
     if let Some(c) = &v.config_map {
         let data = found_map(name, &c.name, c.optional, objects)?;
-        project(name, &c.name, data, c.items.as_deref(), c.default_mode, c.optional, &mut files)?;
+        project(name, "config", data, c.items.as_deref(), c.default_mode, c.optional, &mut files)?;
         return volume(VolumeKind::Files(files));
     }
     if let Some(d) = &v.downward_api {
@@ -137,11 +149,11 @@ fn one(
         for source in p.sources.iter().flatten() {
             if let Some(s) = &source.secret {
                 let data = found_secret(name, &s.name, s.optional, objects)?;
-                project(name, &s.name, data, s.items.as_deref(), p.default_mode, s.optional, &mut files)?;
+                project(name, "secret", data, s.items.as_deref(), p.default_mode, s.optional, &mut files)?;
             }
             if let Some(c) = &source.config_map {
                 let data = found_map(name, &c.name, c.optional, objects)?;
-                project(name, &c.name, data, c.items.as_deref(), p.default_mode, c.optional, &mut files)?;
+                project(name, "config", data, c.items.as_deref(), p.default_mode, c.optional, &mut files)?;
             }
             if let Some(d) = &source.downward_api {
                 downward(pod, name, d.items.as_deref(), p.default_mode, context, &mut files)?;
@@ -156,23 +168,10 @@ fn one(
         return volume(VolumeKind::Files(files));
     }
     if let Some(h) = &v.host_path {
-        let path = Path::new(&h.path);
-        let plain = path.is_absolute() && !path.components().any(|c| c == Component::ParentDir);
-        if !plain || !context.allow_host_paths.iter().any(|allowed| path.starts_with(allowed)) {
-            let message =
-                format!("volume {name}: hostPath {} is not below a directory this pod runner allows", h.path);
-            return Err(Problem::mount(message, None));
-        }
-        if context.engine.is_some() && !context.allow_host_paths.iter().any(|allowed| path == allowed) {
-            let message = format!(
-                "volume {name}: hostPath {} is below a directory that this pod runner allows: an engine mounts by name, \
-                 and a job could put a link there in time, so name the allowed directory itself",
-                h.path
-            );
-            return Err(Problem::mount(message, None));
-        }
+        let path = PathBuf::from(&h.path);
+        let below = hostpath::allowed(name, &path, context)?;
         let check = h.type_.clone().unwrap_or_default();
-        return volume(VolumeKind::Host { path: path.to_owned(), check });
+        return volume(VolumeKind::Host { path, check, below });
     }
     let kind = serde_json::to_value(v)
         .ok()
@@ -212,7 +211,7 @@ fn found_map(volume: &str, name: &str, optional: Option<bool>, objects: &Objects
 
 fn project(
     volume: &str,
-    object: &str,
+    kind: &str,
     data: Data,
     items: Option<&[KeyToPath]>,
     default_mode: Option<i32>,
@@ -242,8 +241,10 @@ fn project(
                     }
                     None if optional == Some(true) => {}
                     None => {
-                        let message =
-                            format!("volume {volume}: references non-existent key {} of {object}", item.key);
+                        let message = format!(
+                            "MountVolume.SetUp failed for volume {volume:?} : references non-existent {} key: {}",
+                            kind, item.key
+                        );
                         return Err(Problem::mount(message, None));
                     }
                 }
@@ -291,11 +292,11 @@ fn file(volume: &str, path: &str, mode: i32, data: Vec<u8>) -> Result<VolumeFile
 }
 
 /// Puts the volumes on disk, owned by `owner` where that is not ourselves.
-pub fn write(volumes: &[Volume], dir: &PodDir, owner: Option<u32>, allowed: &[PathBuf]) -> Result<(), Error> {
+pub fn write(volumes: &[Volume], dir: &PodDir, owner: Option<u32>) -> Result<(), Error> {
     private_dir(&dir.volumes())?;
     for volume in volumes {
         match &volume.kind {
-            VolumeKind::Empty => {
+            VolumeKind::Empty(_) => {
                 let path = dir.volume(&volume.name);
                 fs::create_dir(&path).map_err(|e| Error::io("create the volume", &path, e))?;
                 // As Kubernetes makes them; the Pod's directory lets nobody else in.
@@ -306,7 +307,7 @@ pub fn write(volumes: &[Volume], dir: &PodDir, owner: Option<u32>, allowed: &[Pa
                 let path = dir.volume(&volume.name);
                 write_files(&path, files, owner)?;
             }
-            VolumeKind::Host { path, check } => host(path, check, allowed)?,
+            VolumeKind::Host { path, check, below } => hostpath::prepare(&volume.name, path, check, below)?,
         }
     }
     Ok(())
@@ -318,7 +319,7 @@ pub fn give_to_group(volumes: &[Volume], dir: &PodDir, group: Option<u32>) -> Re
     for volume in volumes {
         let root = dir.volume(&volume.name);
         let files = match &volume.kind {
-            VolumeKind::Empty => &[][..],
+            VolumeKind::Empty(_) => &[][..],
             VolumeKind::Files(files) => files,
             // Not ours to give.
             VolumeKind::Host { .. } => continue,
@@ -367,26 +368,6 @@ fn write_files(root: &Path, files: &[VolumeFile], owner: Option<u32>) -> Result<
         give(&path, owner)?;
     }
     Ok(())
-}
-
-fn host(path: &Path, check: &str, allowed: &[PathBuf]) -> Result<(), Error> {
-    let other = |why: &str| Err(Error::Other(format!("hostPath {}: {why}", path.display())));
-    if check == "DirectoryOrCreate" {
-        fs::create_dir_all(path).map_err(|e| Error::io("create the hostPath", path, e))?;
-    }
-    let real = fs::canonicalize(path).map_err(|e| Error::io("find the hostPath", path, e))?;
-    let inside = allowed.iter().filter_map(|a| fs::canonicalize(a).ok()).any(|a| real.starts_with(a));
-    if !inside {
-        return other("leads, through a link, to a place that is not allowed");
-    }
-    match check {
-        "" | "DirectoryOrCreate" => Ok(()),
-        "Directory" if real.is_dir() => Ok(()),
-        "File" if real.is_file() => Ok(()),
-        "Directory" => other("is not a directory"),
-        "File" => other("is not a file"),
-        kind => other(&format!("the type {kind} is not known to this pod runner")),
-    }
 }
 
 fn set_mode(path: &Path, mode: u32) -> Result<(), Error> {

@@ -32,18 +32,31 @@ pub struct Engine {
 impl Engine {
     /// Removes what is left of a Pod.
     pub async fn remove_pod(&self, uid: &str) -> Result<(), EngineError> {
-        let left = self.client.list(&format!("{POD_UID}={uid}")).await?;
-        self.remove(left).await
+        let label = format!("{POD_UID}={uid}");
+        self.remove(self.client.list(&label).await?).await?;
+        for volume in self.client.volumes(&label).await? {
+            self.client.remove_volume(&volume.name).await?;
+        }
+        Ok(())
     }
 
-    /// Removes the containers of this data directory whose Pods nobody knows any more.
+    /// Removes the containers and volumes of this data directory whose Pods nobody knows any more.
     pub async fn sweep(&self, known: &HashSet<String>) -> Result<(), EngineError> {
-        let mut left = self.client.list(&format!("{POD_RUNNER}={}", self.plan.runner)).await?;
+        let label = format!("{POD_RUNNER}={}", self.plan.runner);
+        let mut left = self.client.list(&label).await?;
         left.retain(|c| c.labels.get(POD_UID).is_none_or(|uid| !known.contains(uid)));
         for container in &left {
             tracing::info!(container = container.id, "removing a container that no Pod has any more");
         }
-        self.remove(left).await
+        self.remove(left).await?;
+        for volume in self.client.volumes(&label).await? {
+            let uid = volume.labels.as_ref().and_then(|l| l.get(POD_UID));
+            if uid.is_none_or(|uid| !known.contains(uid)) {
+                tracing::info!(volume = volume.name, "removing a volume that no Pod has any more");
+                self.client.remove_volume(&volume.name).await?;
+            }
+        }
+        Ok(())
     }
 
     /// The ones whose network others use go last: before those they cannot.

@@ -1,12 +1,13 @@
 //! Which container engine there is, found out by running a trivial container the very way that real ones are run.
 
-use super::context::Engine;
+use super::context::{Engine, POD_RUNNER};
 use super::http::Client;
 use super::service::Service;
-use super::{docker_context, images, spec};
+use super::{docker_context, images, spec, tmpfs};
 use crate::error::Error;
 use crate::options::{Network, Options, RuntimeChoice};
 use crate::plan::EnginePlan;
+use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -205,21 +206,31 @@ async fn look(
         exe: exe.to_owned(),
         entrypoint: options.entrypoint.clone(),
         limits: true,
+        memory: true,
         ulimits: own_limits(&std::fs::read_to_string("/proc/self/limits").unwrap_or_default()),
         runner: options.data_dir.to_string_lossy().into_owned(),
     };
     let mut limits = Vec::new();
+    let in_memory = with_volume(&client, &plan).await;
+    if let Err(why) = &in_memory {
+        plan.memory = false;
+        tracing::debug!("the container engine keeps no volumes in memory: {why}");
+    }
     // Pod utilities need the machine's network, whatever the jobs get.
-    if let Err(why) = trivial(&client, &plan, "host").await {
+    if in_memory.is_err()
+        && let Err(why) = trivial(&client, &plan, "host", None).await
+    {
         plan.limits = false;
-        trivial(&client, &plan, "host").await.map_err(|e| format!("{version} cannot run containers: {e}"))?;
+        trivial(&client, &plan, "host", None)
+            .await
+            .map_err(|e| format!("{version} cannot run containers: {e}"))?;
         limits.push(format!("limits of CPU and memory are not enforced: {why}"));
     }
     if options.network == Network::Outbound {
         let modes: &[&str] = if podman { &["bridge", "slirp4netns", "pasta"] } else { &["bridge"] };
         let mut refusals = Vec::new();
         for mode in modes {
-            match trivial(&client, &plan, mode).await {
+            match trivial(&client, &plan, mode, None).await {
                 Ok(()) => {
                     (*mode).clone_into(&mut plan.network);
                     break;
@@ -234,11 +245,34 @@ async fn look(
     Ok((client, plan, version, limits))
 }
 
-/// Our own executable in a container, on this network.
-async fn trivial(client: &Client, plan: &EnginePlan, network: &str) -> Result<(), String> {
-    let number = PROBES.fetch_add(1, Ordering::Relaxed);
-    let name = format!("prow-probe-{}-{number}", std::process::id());
-    let spec = spec::trivial(plan, network);
+/// A name that no other try has.
+fn probe_name() -> String {
+    format!("prow-probe-{}-{}", std::process::id(), PROBES.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Our own executable in a container, on the machine's network and with a volume in memory.
+async fn with_volume(client: &Client, plan: &EnginePlan) -> Result<(), String> {
+    let name = probe_name();
+    let labels = json!({ POD_RUNNER: plan.runner });
+    client.remove_volume(&name).await.map_err(|e| e.to_string())?;
+    let tried = match tmpfs::probe(client, &name, &labels).await {
+        Ok(()) => trivial(client, plan, "host", Some(&name)).await,
+        Err(e) => Err(e.to_string()),
+    };
+    // Podman may have made it though it says that it could not.
+    client.remove_volume(&name).await.map_err(|e| e.to_string())?;
+    tried
+}
+
+/// Our own executable in a container, on this network and with this volume.
+async fn trivial(
+    client: &Client,
+    plan: &EnginePlan,
+    network: &str,
+    volume: Option<&str>,
+) -> Result<(), String> {
+    let name = probe_name();
+    let spec = spec::trivial(plan, network, volume);
     let run = async {
         // Of one that was killed while it tried.
         client.remove(&name).await?;

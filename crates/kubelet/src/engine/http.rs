@@ -81,7 +81,7 @@ impl EngineError {
     }
 }
 
-type Result<T> = std::result::Result<T, EngineError>;
+pub(super) type Result<T> = std::result::Result<T, EngineError>;
 
 /// A client; each request has a connection of its own.
 #[derive(Debug, Clone)]
@@ -247,7 +247,13 @@ impl Client {
         request.body(Full::new(body)).map_err(bad)
     }
 
-    async fn call(&self, what: &str, method: Method, path: &str, body: Option<&Value>) -> Result<Bytes> {
+    pub(super) async fn call(
+        &self,
+        what: &str,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Bytes> {
         let json = [(CONTENT_TYPE.as_str(), "application/json")];
         let (headers, body) = match body {
             Some(value) => (&json[..], Bytes::from(value.to_string())),
@@ -258,7 +264,7 @@ impl Client {
         self.bounded(what, self.patience, answer).await
     }
 
-    async fn get<T: serde::de::DeserializeOwned>(&self, what: &str, path: &str) -> Result<T> {
+    pub(super) async fn get<T: serde::de::DeserializeOwned>(&self, what: &str, path: &str) -> Result<T> {
         let body = self.call(what, Method::GET, path, None).await?;
         parse(what, &body)
     }
@@ -477,7 +483,7 @@ async fn demultiplex(
 }
 
 /// For a path or a query: everything but what needs no escape.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.bytes()
         .map(|b| match b {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'/' | b':' | b'@' => {

@@ -22,6 +22,7 @@ pub(crate) mod service;
 pub(crate) mod spec;
 pub(crate) mod stage;
 mod tar;
+mod tmpfs;
 pub(crate) mod ungranted;
 
 pub(crate) use context::Engine;

@@ -3,6 +3,7 @@
 
 use super::context::{CONTAINER, POD_RUNNER, POD_UID};
 use super::images::Found;
+use super::tmpfs;
 use crate::build::quantity;
 use crate::plan::{ContainerPlan, EngineContainer, EnginePlan, NamesPlan, PodPlan};
 use crate::sandbox::SYSTEM_DIRS;
@@ -37,10 +38,10 @@ const ETC: [&str; 12] = [
     "ssl",
 ];
 
-/// A directory or file of this machine in a container.
+/// A directory or file of this machine, or a volume of the engine's, in a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bind {
-    /// On this machine.
+    /// On this machine; if it is not absolute, the name of a volume.
     pub source: PathBuf,
     /// In the container.
     pub target: String,
@@ -238,7 +239,7 @@ pub fn create(pod: &PodPlan, plan: &EnginePlan, container: &ContainerPlan, mut b
     spec
 }
 
-/// The container whose network a Pod's others share.
+/// The container whose network a Pod's others share, and which keeps its volumes in memory.
 pub fn network(pod: &PodPlan, plan: &EnginePlan) -> Value {
     let mut spec = base(plan, &plan.network);
     spec["Labels"] = labels(pod, plan, "");
@@ -249,7 +250,14 @@ pub fn network(pod: &PodPlan, plan: &EnginePlan) -> Value {
     }
     spec["Image"] = json!(plan.utility_image);
     spec["Entrypoint"] = json!([EXE, "pod-sandbox", "pause"]);
-    spec["HostConfig"]["Mounts"] = mounts(&system(plan));
+    let mut binds = system(plan);
+    // An engine keeps one in memory only while some container has it.
+    binds.extend(pod.memory.iter().enumerate().map(|(n, memory)| Bind {
+        source: PathBuf::from(tmpfs::name(&pod.uid, &memory.volume)),
+        target: format!("/prow/memory/{n}"),
+        read_only: true,
+    }));
+    spec["HostConfig"]["Mounts"] = mounts(&binds);
     spec["HostConfig"]["CapDrop"] = json!(["ALL"]);
     spec
 }
@@ -269,14 +277,20 @@ fn give_names(spec: &mut Value, names: &NamesPlan) {
     }
 }
 
-/// Our executable, which does nothing, on that network.
-pub fn trivial(plan: &EnginePlan, network: &str) -> Value {
+/// Our executable, which does nothing, on that network and with that volume.
+pub fn trivial(plan: &EnginePlan, network: &str, volume: Option<&str>) -> Value {
     let mut spec = base(plan, network);
     spec["Labels"] = json!({ POD_RUNNER: plan.runner });
     spec["Image"] = json!(plan.utility_image);
     spec["Entrypoint"] = json!([EXE, "pod-sandbox", "ready"]);
     let host = &mut spec["HostConfig"];
-    host["Mounts"] = mounts(&system(plan));
+    let mut binds = system(plan);
+    binds.extend(volume.map(|name| Bind {
+        source: PathBuf::from(name),
+        target: "/prow/memory/0".to_owned(),
+        read_only: false,
+    }));
+    host["Mounts"] = mounts(&binds);
     if plan.limits {
         host["Memory"] = json!(TRIVIAL_MEMORY);
         host["MemorySwap"] = json!(TRIVIAL_MEMORY);
@@ -314,7 +328,8 @@ fn base(plan: &EnginePlan, network: &str) -> Value {
     })
 }
 
-fn labels(pod: &PodPlan, plan: &EnginePlan, container: &str) -> Value {
+/// Labels of what belongs to a Pod; `container` is empty for what belongs to all its containers.
+pub fn labels(pod: &PodPlan, plan: &EnginePlan, container: &str) -> Value {
     json!({
         POD_UID: pod.uid,
         POD_RUNNER: plan.runner,
@@ -325,10 +340,17 @@ fn labels(pod: &PodPlan, plan: &EnginePlan, container: &str) -> Value {
 }
 
 fn mounts(binds: &[Bind]) -> Value {
-    binds
-        .iter()
-        .map(|b| json!({"Type": "bind", "Source": b.source, "Target": b.target, "ReadOnly": b.read_only}))
-        .collect()
+    let one = |b: &Bind| {
+        let mut mount =
+            json!({"Type": "bind", "Source": b.source, "Target": b.target, "ReadOnly": b.read_only});
+        if !b.source.is_absolute() {
+            mount["Type"] = json!("volume");
+            // Nothing of what the image has there.
+            mount["VolumeOptions"] = json!({"NoCopy": true});
+        }
+        mount
+    };
+    binds.iter().map(one).collect()
 }
 
 /// This machine's system directories and our executable, read-only.

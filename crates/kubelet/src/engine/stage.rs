@@ -4,6 +4,7 @@
 use super::http::{Client, EngineError, output};
 use super::memory::{self, OomCount};
 use super::spec::{self, Bind};
+use super::tmpfs;
 use crate::error::Error;
 use crate::plan::{ContainerPlan, EnginePlan, PodPlan};
 use crate::poddir::{PodDir, private_dir};
@@ -87,17 +88,25 @@ fn plans(dir: &str) -> Result<(PodDir, PodPlan, EnginePlan), Error> {
     Ok((dir, pod, plan))
 }
 
-/// Keeps the Pod's network: a container that only waits, until we are told to end.
+/// Keeps the Pod's network and its volumes in memory: a container that only waits, until we are told to end.
 pub fn network(up: &mut Channel, dir: &str, parent: &str) -> Result<(), Error> {
     die_with_parent(parent, KILL_ALL)?;
     block_on(async {
         let mut signals = Signals::listen()?;
         let (_, pod, plan) = plans(dir)?;
         let client = Client::new(&plan.socket, &plan.api);
-        let id = client
-            .create(&spec::network_name(&pod.uid), &spec::network(&pod, &plan))
-            .await
-            .map_err(engine)?;
+        let made = tmpfs::make(&client, &pod, &plan).await;
+        let id = match made {
+            Ok(()) => client.create(&spec::network_name(&pod.uid), &spec::network(&pod, &plan)).await,
+            Err(e) => Err(e),
+        };
+        let id = match id {
+            Ok(id) => id,
+            Err(e) => {
+                tmpfs::remove(&client, &pod).await.map_err(engine)?;
+                return Err(engine(e));
+            }
+        };
         let started = client.start(&id).await.map_err(engine);
         // A supervisor that died meanwhile is no reason to leave the container.
         let started = started.and_then(|()| up.send(&Message::Ready).map_err(broken));
@@ -105,6 +114,7 @@ pub fn network(up: &mut Channel, dir: &str, parent: &str) -> Result<(), Error> {
             signals.next().await;
         }
         client.remove(&id).await.map_err(engine)?;
+        tmpfs::remove(&client, &pod).await.map_err(engine)?;
         started
     })
 }
@@ -119,7 +129,7 @@ pub fn container(up: &mut Channel, dir: &str, parent: &str, name: &str) -> Resul
             .container(name)
             .ok_or_else(|| Error::Other(format!("the Pod's plan has no container {name}")))?;
         let client = Client::new(&plan.socket, &plan.api);
-        let binds = binds(&dir, container)?;
+        let binds = binds(&client, &dir, &pod, container).await?;
         let spec = spec::create(&pod, &plan, container, binds);
         let id = client.create(&spec::name(&pod.uid, name), &spec).await.map_err(engine)?;
         let run = match up.send(&Message::Created(format!("{}://{id}", plan.scheme))) {
@@ -235,19 +245,32 @@ fn own(stream: impl AsFd) -> Result<File, Error> {
 }
 
 /// The container's volumes and its termination log.
-fn binds(dir: &PodDir, container: &ContainerPlan) -> Result<Vec<Bind>, Error> {
+async fn binds(
+    client: &Client,
+    dir: &PodDir,
+    pod: &PodPlan,
+    container: &ContainerPlan,
+) -> Result<Vec<Bind>, Error> {
     let mut binds = Vec::new();
     for mount in &container.mounts {
-        let source = match &mount.sub_path {
-            None => mount.source.clone(),
-            Some(sub) => {
-                let file = inside(&mount.source, Path::new(sub)).map_err(|e| {
+        let memory = pod.memory.iter().find(|m| m.path == mount.source);
+        let source = match (&mount.sub_path, memory) {
+            (None, None) => mount.source.clone(),
+            (None, Some(memory)) => tmpfs::name(&pod.uid, &memory.volume).into(),
+            (Some(sub), memory) => {
+                let volume = match memory {
+                    None => mount.source.clone(),
+                    Some(memory) => {
+                        tmpfs::place(client, &tmpfs::name(&pod.uid, &memory.volume)).await.map_err(engine)?
+                    }
+                };
+                let file = inside(&volume, Path::new(sub)).map_err(|e| {
                     Error::Other(format!("cannot use subPath {sub:?} of {}: {e}", mount.path))
                 })?;
                 // As it is without links. Nobody can put one in its place meanwhile: the plan grants a subPath only
                 // where no other container can write then.
                 std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
-                    .map_err(|e| Error::io("find the subPath in", &mount.source, e))?
+                    .map_err(|e| Error::io("find the subPath in", &volume, e))?
             }
         };
         binds.push(Bind { source, target: mount.path.clone(), read_only: mount.read_only });

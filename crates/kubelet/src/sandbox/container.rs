@@ -90,7 +90,7 @@ pub(super) fn broken(e: std::io::Error) -> Error {
 }
 
 /// Not root: a user namespace in which we are, and nobody else exists, gives the right to make the others.
-pub(super) fn own_user_namespace() -> Result<(), Error> {
+pub(crate) fn own_user_namespace() -> Result<(), Error> {
     let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
     unshare(CloneFlags::CLONE_NEWUSER).map_err(|e| Error::system("make a user namespace", e))?;
     let write = |file: &str, text: String| {

@@ -5,18 +5,18 @@
 //! (`RESOLVE_IN_ROOT`), and subPaths may not leave their volume (`RESOLVE_BENEATH`): what an init container planted
 //! there as a symbolic link leads nowhere else.
 
+use crate::beneath;
 use crate::error::Error;
 use crate::plan::{ContainerPlan, EXE_IN_SANDBOX, Identity, Isolation, MountPlan, PodPlan};
 use crate::poddir::{PodDir, private_dir};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::stat::{Mode, mkdirat};
-use nix::unistd::{Gid, Uid};
+use nix::sys::stat::Mode;
 use std::fs::{self, File, OpenOptions};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 /// Top-level directories of the machine that a job may read. Everything else of the machine is absent.
 pub const SYSTEM_DIRS: [&str; 12] =
@@ -99,6 +99,7 @@ impl Root {
         chown(&termination, self.owner)?;
         mounts.push(MountPlan {
             source: termination,
+            below: None,
             sub_path: None,
             path: container.termination_path.clone(),
             read_only: false,
@@ -282,35 +283,40 @@ impl Root {
     }
 
     fn volume(&self, m: &MountPlan) -> Result<(), Error> {
-        let source = match &m.sub_path {
-            None => open_path(&m.source)?,
-            Some(sub) => self.sub_path(&m.source, Path::new(sub))?,
+        // From here on what was opened is meant, whatever a job puts in the place of its name.
+        let base = match &m.below {
+            Some(root) => beneath::below(root, &m.source)?,
+            None => beneath::base(&m.source)?,
         };
-        let source_path = fd_path(&source);
+        let source = match &m.sub_path {
+            None => base,
+            Some(sub) => self.sub_path(&base, Path::new(sub))?,
+        };
+        let source_path = beneath::fd_path(&source);
         let is_dir =
             fs::metadata(&source_path).map_err(|e| Error::io("look at the volume", &m.source, e))?.is_dir();
-        let root = open_path(&self.path)?;
+        let root = beneath::base(&self.path)?;
         let target = self.mount_point(&root, Path::new(&m.path), is_dir)?;
-        bind(&source_path, &fd_path(&target))?;
+        bind(&source_path, &beneath::fd_path(&target))?;
         if m.read_only {
             // Opened anew, the path means what was just mounted there.
-            let mounted = open_in(&root, Path::new(&m.path), OFlag::O_PATH, ResolveFlag::RESOLVE_IN_ROOT)
-                .map_err(|e| Error::system(format!("find the mount {}", m.path), e))?;
-            let path = fd_path(&mounted);
+            let mounted =
+                beneath::open(&root, Path::new(&m.path), OFlag::O_PATH, ResolveFlag::RESOLVE_IN_ROOT)
+                    .map_err(|e| Error::system(format!("find the mount {}", m.path), e))?;
+            let path = beneath::fd_path(&mounted);
             let flags = mount_flags(&path)?;
             remount_read_only(&path, flags)?;
         }
         Ok(())
     }
 
-    fn sub_path(&self, volume: &Path, sub: &Path) -> Result<OwnedFd, Error> {
-        let base = open_path(volume)?;
+    fn sub_path(&self, base: &OwnedFd, sub: &Path) -> Result<OwnedFd, Error> {
         let refused = |e: Errno| Error::system(format!("use the subPath {} of a volume", sub.display()), e);
-        match open_in(&base, sub, OFlag::O_PATH, ResolveFlag::RESOLVE_BENEATH) {
+        match beneath::open(base, sub, OFlag::O_PATH, ResolveFlag::RESOLVE_BENEATH) {
             Ok(fd) => Ok(fd),
             Err(Errno::ENOENT) => {
-                self.make_dirs(&base, sub, ResolveFlag::RESOLVE_BENEATH).map_err(refused)?;
-                open_in(&base, sub, OFlag::O_PATH, ResolveFlag::RESOLVE_BENEATH).map_err(refused)
+                beneath::make_dirs(base, sub, ResolveFlag::RESOLVE_BENEATH, self.owner).map_err(refused)?;
+                beneath::open(base, sub, OFlag::O_PATH, ResolveFlag::RESOLVE_BENEATH).map_err(refused)
             }
             Err(e) => Err(refused(e)),
         }
@@ -319,47 +325,24 @@ impl Root {
     fn mount_point(&self, root: &OwnedFd, path: &Path, is_dir: bool) -> Result<OwnedFd, Error> {
         let inside = ResolveFlag::RESOLVE_IN_ROOT;
         let refused = |e: Errno| Error::system(format!("make the mount point {}", path.display()), e);
-        match open_in(root, path, OFlag::O_PATH, inside) {
+        match beneath::open(root, path, OFlag::O_PATH, inside) {
             Ok(fd) => return Ok(fd),
             Err(Errno::ENOENT) => {}
             Err(e) => return Err(refused(e)),
         }
         if is_dir {
-            self.make_dirs(root, path, inside).map_err(refused)?;
+            beneath::make_dirs(root, path, inside, self.owner).map_err(refused)?;
         } else {
             let parent = path.parent().unwrap_or(Path::new("/"));
-            self.make_dirs(root, parent, inside).map_err(refused)?;
-            let parent = open_in(root, parent, OFlag::O_PATH, inside).map_err(refused)?;
+            beneath::make_dirs(root, parent, inside, self.owner).map_err(refused)?;
+            let parent = beneath::open(root, parent, OFlag::O_PATH, inside).map_err(refused)?;
             let name = path.file_name().map(Path::new).unwrap_or(path);
             let how = OpenHow::new()
                 .flags(OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC)
                 .mode(Mode::from_bits_truncate(0o644));
             openat2(&parent, name, how).map_err(refused)?;
         }
-        open_in(root, path, OFlag::O_PATH, inside).map_err(refused)
-    }
-
-    /// `mkdir -p` that follows links only as far as `resolve` allows.
-    fn make_dirs(&self, root: &OwnedFd, path: &Path, resolve: ResolveFlag) -> Result<(), Errno> {
-        let mut so_far = PathBuf::new();
-        for part in path.components() {
-            let Component::Normal(name) = part else { continue };
-            let parent = if so_far.as_os_str().is_empty() { PathBuf::from(".") } else { so_far.clone() };
-            so_far.push(name);
-            match open_in(root, &so_far, OFlag::O_PATH, resolve) {
-                Ok(_) => continue,
-                Err(Errno::ENOENT) => {}
-                Err(e) => return Err(e),
-            }
-            let parent = open_in(root, &parent, OFlag::O_PATH | OFlag::O_DIRECTORY, resolve)?;
-            mkdirat(&parent, name, Mode::from_bits_truncate(0o755))?;
-            if let Some(id) = self.owner {
-                let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
-                let flags = nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW;
-                nix::unistd::fchownat(&parent, name, Some(uid), Some(gid), flags)?;
-            }
-        }
-        Ok(())
+        beneath::open(root, path, OFlag::O_PATH, inside).map_err(refused)
     }
 
     fn pivot(&self) -> Result<(), Error> {
@@ -394,21 +377,6 @@ fn bind(source: &Path, target: &Path) -> Result<(), Error> {
 
 fn remount_read_only(path: &Path, keep: MsFlags) -> Result<(), Error> {
     mount_at(None, path, None, MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | keep, None)
-}
-
-fn open_path(path: &Path) -> Result<OwnedFd, Error> {
-    nix::fcntl::open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
-        .map_err(|e| Error::system(format!("open {}", path.display()), e))
-}
-
-fn open_in(root: &OwnedFd, path: &Path, flags: OFlag, resolve: ResolveFlag) -> Result<OwnedFd, Errno> {
-    let how =
-        OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(resolve | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    openat2(root, path, how)
-}
-
-fn fd_path(fd: &OwnedFd) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
 }
 
 fn chown(path: &Path, owner: Option<u32>) -> Result<(), Error> {

@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use std::time::{Duration, Instant};
 
 /// How long output is still read after a container's process has gone, if something holds its pipe open.
-pub(super) const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
 /// Kubernetes' bound on a termination message, bytes.
 const TERMINATION_MESSAGE_LIMIT: usize = 4096;
 

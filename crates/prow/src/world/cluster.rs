@@ -85,11 +85,6 @@ impl PodLogs for RunnerLogs {
         pod: &str,
         options: LogOptions,
     ) -> Result<BoxStream<'static, std::io::Result<Bytes>>, LogError> {
-        if options.previous {
-            return Err(LogError::NotFound(
-                "containers are not restarted here: there is no previous log".into(),
-            ));
-        }
         let query = prow_kubelet::LogQuery {
             container: Some(options.container),
             follow: options.follow,
@@ -97,6 +92,7 @@ impl PodLogs for RunnerLogs {
             since: options.since,
             timestamps: options.timestamps,
             limit_bytes: options.limit_bytes,
+            previous: options.previous,
         };
         self.0.logs(namespace, pod, &query).await.map_err(|error| match error {
             prow_kubelet::LogError::PodNotFound { .. } => LogError::NotFound(error.to_string()),
