@@ -426,7 +426,7 @@ async fn memory_killed(world: World) {
 both_modes!(a_volume_beyond_its_size_limit_evicts_its_pod, size_limit);
 async fn size_limit(world: World) {
     let mounts = json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]});
-    let script = "mkdir -p /v/deep; head -c 3000000 /dev/zero > /v/deep/big; while :; do sleep 0.1; done";
+    let script = "trap '' TERM; mkdir -p /v/deep; head -c 3000000 /dev/zero > /v/deep/big; while :; do sleep 0.1; done";
     let spec = json!({
         "volumes": [{"name": "v", "emptyDir": {"sizeLimit": "1Mi"}}],
         "containers": [with(sh("test", script), mounts)],
