@@ -1,6 +1,8 @@
 //! What the sidecar's upload costs, beside its bounds and upstream's figures (DESIGN §5): the whole process, from start
-//! to exit, with its peak memory as the kernel counted it. Run with `cargo bench -p prow-podutils --bench sidecar`, and
-//! TMPDIR set where 6 GB are free (a memory file system, to leave the disk out).
+//! to exit, with its peak memory and its time on processors as the kernel counted them. Run with
+//! `cargo bench -p prow-podutils --bench sidecar`, and TMPDIR set where 6 GB are free (a memory file system, to leave the
+//! disk out). UPSTREAM_SIDECAR names upstream's own binary, to be measured on the same files; PODUTILS another build of
+//! ours.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -70,10 +72,10 @@ const SCENARIOS: [Scenario; 4] = [
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    if let [_, word, options] = arguments.as_slice()
+    if let [_, word, options, program @ ..] = arguments.as_slice()
         && word == SUBJECT
     {
-        return subject(options);
+        return subject(options, program);
     }
     let chosen = arguments.iter().skip(1).find(|argument| !argument.starts_with("--"));
     let mut missed = false;
@@ -93,43 +95,50 @@ fn measure(scenario: &Scenario) -> bool {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let world = World(dir.path().to_owned());
     let secrets = world.fill(scenario);
-    let (mut times, mut processor, mut peak) = (Vec::new(), 0.0f64, 0.0f64);
-    for _ in 0..scenario.processes {
-        let _ = fs::remove_dir_all(world.path("out"));
-        let done = Command::new(std::env::current_exe().expect("this program has a path"))
-            .args([SUBJECT, &world.options()])
-            .output()
-            .expect("this program starts again");
-        let text = String::from_utf8_lossy(&done.stdout).into_owned();
-        let numbers: Vec<f64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-        let [seconds, on_processor, megabytes] = numbers[..] else {
-            panic!("the sidecar failed: {text}{}", String::from_utf8_lossy(&done.stderr))
-        };
-        times.push(seconds);
-        processor = processor.max(on_processor);
-        peak = peak.max(megabytes);
-    }
+    let ours = std::env::var("PODUTILS").unwrap_or_else(|_| env!("CARGO_BIN_EXE_podutils").to_owned());
+    let Cost { time, processors, peak } = world.run(scenario.processes, &[&ours, "sidecar"]);
     world.check(scenario, &secrets);
-    times.sort_by(f64::total_cmp);
-    let time = times[times.len() / 2];
     let bound = scenario.bound.map(|bound| bound.as_secs_f64());
     let ratio =
         bound.map_or(String::new(), |bound| format!(" ({:.2} of the bound, {bound} s)", time / bound));
     println!("{}:", scenario.name);
     println!(
-        "  time {time:.2} s{ratio}, peak {peak:.1} MB ({:.2} of the bound, {PEAK_MB} MB)",
+        "  time {time:.2} s{ratio}, {processors:.2} s on processors, peak {peak:.1} MB ({:.2} of the bound, \
+         {PEAK_MB} MB)",
         peak / PEAK_MB
     );
-    println!("  upstream on the same machine: {}", scenario.upstream);
+    match std::env::var("UPSTREAM_SIDECAR") {
+        Ok(theirs) if scenario.bound.is_some() => {
+            let theirs = world.run(1, &[&theirs]);
+            println!(
+                "  upstream's, just now: {:.2} s, {:.2} s on processors, peak {:.1} MB: {:.0}, {:.0} and {:.0} times as much",
+                theirs.time,
+                theirs.processors,
+                theirs.peak,
+                theirs.time / time,
+                theirs.processors / processors,
+                theirs.peak / peak
+            );
+        }
+        _ => println!("  upstream on a machine like this: {}", scenario.upstream),
+    }
     bound.is_none_or(|bound| time <= bound) && peak <= PEAK_MB
 }
 
-/// Runs one sidecar and prints its seconds, those on processors, and its peak megabytes: the children of this process are that one.
-fn subject(options: &str) {
+/// What sidecars took: seconds, those on processors, megabytes.
+struct Cost {
+    time: f64,
+    processors: f64,
+    peak: f64,
+}
+
+/// Runs one sidecar and prints its seconds, those on processors, and its peak megabytes: the children of this process
+/// are that one.
+fn subject(options: &str, program: &[String]) {
     let spec = r#"{"type":"periodic","job":"nightly","buildid":"17","prowjobid":"x"}"#;
     let begun = Instant::now();
-    let status = Command::new(env!("CARGO_BIN_EXE_podutils"))
-        .arg("sidecar")
+    let status = Command::new(&program[0])
+        .args(&program[1..])
         .env("SIDECAR_OPTIONS", options)
         .env("JOB_SPEC", spec)
         .stdin(Stdio::null())
@@ -149,6 +158,32 @@ struct World(PathBuf);
 impl World {
     fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
+    }
+
+    /// Runs so many sidecars, one after another; the median of times counts, and the largest peak.
+    fn run(&self, processes: usize, program: &[&str]) -> Cost {
+        let (mut times, mut processors, mut peak) = (Vec::new(), Vec::new(), 0.0f64);
+        for _ in 0..processes {
+            let _ = fs::remove_dir_all(self.path("out"));
+            let done = Command::new(std::env::current_exe().expect("this program has a path"))
+                .args([SUBJECT, &self.options()])
+                .args(program)
+                .output()
+                .expect("this program starts again");
+            let text = String::from_utf8_lossy(&done.stdout).into_owned();
+            let numbers: Vec<f64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+            let [seconds, on_processors, megabytes] = numbers[..] else {
+                panic!("the sidecar failed: {text}{}", String::from_utf8_lossy(&done.stderr))
+            };
+            times.push(seconds);
+            processors.push(on_processors);
+            peak = peak.max(megabytes);
+        }
+        let median = |mut all: Vec<f64>| {
+            all.sort_by(f64::total_cmp);
+            all[all.len() / 2]
+        };
+        Cost { time: median(times), processors: median(processors), peak }
     }
 
     /// Writes secrets, log and artifacts, and gives the secrets.
@@ -179,7 +214,8 @@ impl World {
         serde_json::json!({
             "gcs_options": {"items": [self.path("artifacts")], "local_output_dir": self.path("out"),
                 "path_strategy": "explicit", "bucket": "b", "dry_run": false},
-            "entries": [{"process_log": self.path("log.txt"), "marker_file": self.path("marker.txt")}],
+            "entries": [{"args": ["x"], "process_log": self.path("log.txt"),
+                "marker_file": self.path("marker.txt")}],
             "censoring_options": {"secret_directories": [self.path("secrets")]},
         })
         .to_string()

@@ -321,6 +321,32 @@ fn what_is_not_a_file_of_the_job_is_named_and_left_out() {
 }
 
 #[test]
+fn files_with_holes_two_names_and_no_end_of_line_are_files() {
+    let world = World::new();
+    world.write("secrets/token", "hunter2\n");
+    world.write("logs/marker-file.txt", "0");
+    // Longer than any buffer, without a line's end, and most of it not on the disk.
+    const LENGTH: u64 = 24 << 20;
+    let at = LENGTH / 2 - 3;
+    world.write("logs/artifacts/sparse", "");
+    for name in ["logs/process-log.txt", "logs/artifacts/sparse"] {
+        let file = fs::File::create(world.path(name)).unwrap();
+        file.set_len(LENGTH).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, b"<hunter2>", at).unwrap();
+    }
+    let artifacts = world.path("logs/artifacts");
+    fs::hard_link(artifacts.join("sparse"), artifacts.join("second")).unwrap();
+    run(&world, json!({"secret_directories": [world.path("secrets")]}));
+    assert_eq!(arrived(&world), ["second", "sparse"]);
+    for object in ["build-log.txt", "artifacts/sparse", "artifacts/second"] {
+        let bytes = fs::read(world.path(&format!("{PERIODIC}/{object}"))).unwrap();
+        assert_eq!(bytes.len() as u64, LENGTH, "{object}");
+        assert_eq!(&bytes[at as usize..at as usize + 9], b"<XXXXXXX>", "{object}");
+        assert_eq!(bytes.iter().filter(|byte| **byte != 0).count(), 9, "{object}");
+    }
+}
+
+#[test]
 fn what_may_not_be_read_is_named_and_left_out() {
     let world = World::new();
     world.write("logs/marker-file.txt", "0");

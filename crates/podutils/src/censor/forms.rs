@@ -31,6 +31,7 @@ pub(super) fn forms(raw: &[u8], trimmed: &[u8]) -> BTreeSet<Vec<u8>> {
         forms.extend(encoded);
         forms.extend(std::str::from_utf8(trimmed).ok().into_iter().flat_map(json));
         forms.extend([raw, trimmed].into_iter().flat_map(wrapped));
+        forms.extend(on_a_terminal(trimmed));
     }
     forms
 }
@@ -54,11 +55,19 @@ fn aligned(secret: &[u8], before: usize) -> Option<Vec<u8>> {
 }
 
 /// In base64 with the line breaks that programs make of their own accord: `base64` after 76 characters, `openssl` after
-/// 64.
+/// 64; mails and terminals have two characters for each.
 fn wrapped(secret: &[u8]) -> Vec<Vec<u8>> {
     let text = STANDARD.encode(secret);
     let widths = [64, 76].into_iter().filter(|width| text.len() > *width);
-    widths.map(|width| text.as_bytes().chunks(width).collect::<Vec<_>>().join(&b'\n')).collect()
+    let lines = widths.map(|width| text.as_bytes().chunks(width).collect::<Vec<_>>());
+    lines.flat_map(|lines| [lines.join(&b"\n"[..]), lines.join(&b"\r\n"[..])]).collect()
+}
+
+/// A secret of several lines as a container with a terminal writes it.
+fn on_a_terminal(secret: &[u8]) -> Option<Vec<u8>> {
+    let lines: Vec<&[u8]> =
+        secret.split(|b| *b == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line)).collect();
+    (lines.len() > 1).then(|| lines.join(&b"\r\n"[..]))
 }
 
 fn percent(text: &[u8]) -> Vec<Vec<u8>> {
@@ -144,11 +153,11 @@ mod tests {
     #[test]
     fn base64_in_lines_is_found() {
         let secret = "0123456789abcdef".repeat(8);
-        for width in [64, 76] {
+        for (width, end) in [(64, "\n"), (76, "\n"), (64, "\r\n"), (76, "\r\n")] {
             for text in [secret.clone(), format!("{secret}\n")] {
                 let encoded = STANDARD.encode(text);
                 let lines: Vec<_> = encoded.as_bytes().chunks(width).map(String::from_utf8_lossy).collect();
-                let whole = format!("key:\n{}\n", lines.join("\n"));
+                let whole = format!("key:\n{}\n", lines.join(end));
                 let raw = format!("{secret}\n");
                 let forms = forms(raw.as_bytes(), secret.as_bytes());
                 let censored = forms.iter().filter_map(|form| {
@@ -157,6 +166,15 @@ mod tests {
                 assert!(censored.into_iter().any(|found| found == (5..whole.len() - 1)), "{whole}");
             }
         }
+    }
+
+    #[test]
+    fn a_key_of_several_lines_is_found_as_files_and_as_terminals_have_it() {
+        let secret = "-----BEGIN KEY-----\nabc\ndef\n-----END KEY-----";
+        assert!(found_in(secret, &format!("<{secret}>")));
+        assert!(found_in(secret, &secret.replace('\n', "\r\n")));
+        assert!(found_in(&secret.replace('\n', "\r\n"), secret.replace('\n', "\r\n").as_str()));
+        assert!(found_in(secret, &format!("{{\"key\": \"{}\"}}", secret.replace('\n', "\\n"))));
     }
 
     #[test]

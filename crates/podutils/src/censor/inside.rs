@@ -236,6 +236,13 @@ mod tests {
         let mut two = gzip(b"one s3cr3t ");
         two.extend(gzip(b"two s3cr3t"));
         assert_eq!(gunzip(&read(&two, &["s3cr3t"]).unwrap()), b"one XXXXXX two XXXXXX");
+        // One secret over two members, and one over the censor's own buffers.
+        let mut split = gzip(b"<s3c");
+        split.extend(gzip(b"r3t>"));
+        assert_eq!(gunzip(&read(&split, &["s3cr3t"]).unwrap()), b"<XXXXXX>");
+        let long = "0123456789s3cr3t".repeat(60_000);
+        let out = gunzip(&read(&gzip(long.as_bytes()), &["s3cr3t"]).unwrap());
+        assert_eq!(String::from_utf8(out).unwrap(), "0123456789XXXXXX".repeat(60_000));
         let nested = read(&gzip(&gzip(&gzip(b"s3cr3t"))), &["s3cr3t"]).unwrap();
         assert_eq!(gunzip(&gunzip(&gunzip(&nested))), b"XXXXXX");
     }

@@ -16,6 +16,8 @@ mod secrets;
 mod stream;
 mod tar;
 mod zip;
+#[cfg(test)]
+mod zip_tests;
 
 pub(crate) use glob::{excludes, includes};
 pub(crate) use inside::{Withheld, censored, peek, placeholder};
@@ -180,6 +182,8 @@ mod tests {
         let censor = censor(&["", "  \n", "true", "FALSE", "ab", "abcd"], 4);
         assert_eq!(censor.masked("true false ab abcd"), "true false ab XXXX");
         assert!(super::tests::censor(&["true"], 0).is_empty());
+        // Short ones are looked for unless the options say otherwise.
+        assert_eq!(super::tests::censor(&["~"], 0).masked("a~b"), "aXb");
     }
 
     #[test]
