@@ -5,13 +5,14 @@ use crate::build::env::Machine;
 use crate::build::{self, Context, Objects, Remark, volumes};
 use crate::engine::Engine;
 use crate::engine::images::{self, Failures};
+use crate::engine::privileged_host_paths;
 use crate::error::Error;
 use crate::logs::{self, LogQuery, LogStream};
 use crate::options::Network;
 use crate::plan::{ID_RANGE, Identity, Isolation};
 use crate::poddir::{self, PodDir, private_dir, remove_tree, write_json};
 use crate::record::{ContainerState, PodRecord, TerminateRequest};
-use crate::runtime::{PrepareError, RunState, Runtime};
+use crate::runtime::{PrepareError, RunState, Runtime, Unwanted};
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Pod;
 use nix::sys::signal::{Signal, kill};
@@ -227,12 +228,21 @@ impl Runtime for ProcessRuntime {
         Ok(!self.launched.lock().contains(uid) && !self.dir(uid).supervised()?)
     }
 
-    async fn prepare(&self, pod: &Pod, objects: &Objects) -> Result<Vec<Remark>, PrepareError> {
+    async fn prepare(
+        &self,
+        pod: &Pod,
+        objects: &Objects,
+        unwanted: Unwanted<'_>,
+    ) -> Result<Vec<Remark>, PrepareError> {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         let (images, pulled) = match &self.options.engine {
             Some(engine) => {
                 engine.ensure().await?;
-                images::resolve(engine, pod, objects, &self.pull_failures).await?
+                tokio::select! {
+                    found = images::resolve(engine, pod, objects, &self.pull_failures) => found?,
+                    // A pull may take as long as it likes.
+                    () = unwanted => return Err(PrepareError::Unwanted),
+                }
             }
             None => Default::default(),
         };
@@ -243,13 +253,16 @@ impl Runtime for ProcessRuntime {
         });
         let dir = self.dir(&uid);
         let isolation = self.options.isolation.for_pod(&uid);
+        let privileged = self.options.engine.as_ref().is_some_and(|e| e.allow_privileged);
+        let for_privileged = if privileged { privileged_host_paths(pod) } else { Vec::new() };
+        let allowed = [&self.options.allow_host_paths[..], &for_privileged].concat();
         let context = Context {
             dir: &dir,
             isolation,
             network: self.options.network,
             exe: &self.options.exe,
             hide: &self.options.hide,
-            allow_host_paths: &self.options.allow_host_paths,
+            allow_host_paths: &allowed,
             machine: self.options.machine,
             engine: contained.as_ref(),
         };
@@ -267,6 +280,10 @@ impl Runtime for ProcessRuntime {
             remove_tree(unfinished.path())?;
             private_dir(unfinished.path())?;
             private_dir(&unfinished.logs())?;
+            // As container runtimes do; a machine without modules has no such directory.
+            for path in &for_privileged {
+                fs::create_dir_all(path).map_err(|e| Error::io("create the hostPath", path, e))?;
+            }
             volumes::write(&built.volumes, &unfinished, owner)?;
             volumes::give_to_group(&built.volumes, &unfinished, fs_group)?;
             write_json(&unfinished.plan(), &built.plan)?;

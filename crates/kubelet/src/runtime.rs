@@ -10,6 +10,7 @@ use crate::logs::{LogQuery, LogStream};
 use crate::record::{PodRecord, TerminateRequest};
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Pod;
+use std::pin::Pin;
 
 /// Where a Pod's run stands, as the runtime finds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +36,12 @@ pub enum PrepareError {
     Problem(Problem),
     /// The machine; tried again.
     Failed(Error),
+    /// The Pod is not to be run any more.
+    Unwanted,
 }
+
+/// Comes to pass once a Pod is not to be run any more.
+pub type Unwanted<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
 impl From<Error> for PrepareError {
     fn from(e: Error) -> Self {
@@ -55,8 +61,13 @@ pub trait Runtime: Send + Sync + 'static {
     async fn state(&self, uid: &str) -> Result<RunState, Error>;
     /// True if no process works for the Pod any more, whoever watched over it and tidies up after it included.
     async fn quiet(&self, uid: &str) -> Result<bool, Error>;
-    /// Makes everything ready, whole or not at all; starts nothing.
-    async fn prepare(&self, pod: &Pod, objects: &Objects) -> Result<Vec<Remark>, PrepareError>;
+    /// Makes everything ready, whole or not at all; starts nothing. What takes long is given up once the Pod is unwanted.
+    async fn prepare(
+        &self,
+        pod: &Pod,
+        objects: &Objects,
+        unwanted: Unwanted<'_>,
+    ) -> Result<Vec<Remark>, PrepareError>;
     /// Starts a prepared Pod; never a second time.
     async fn launch(&self, uid: &str) -> Result<(), Error>;
     /// Asks a running Pod to end, or to end sooner.

@@ -179,7 +179,8 @@ impl Worker {
         let shared = self.shared.clone();
         let namespace = pod.metadata.namespace.clone().unwrap_or_default();
         let objects = fetch(&shared, &namespace, pod).await?;
-        let problem = match shared.runtime.prepare(pod, &objects).await {
+        let prepared = shared.runtime.prepare(pod, &objects, Box::pin(self.unwanted())).await;
+        let problem = match prepared {
             Ok(remarks) => {
                 for remark in remarks {
                     self.say(pod, "Normal", remark.reason, &remark.message).await;
@@ -195,6 +196,7 @@ impl Worker {
                 return Err(e);
             }
             Err(PrepareError::Problem(problem)) => problem,
+            Err(PrepareError::Unwanted) => return Ok(Pause::No),
         };
         self.say(pod, "Warning", problem.event, &problem.message).await;
         self.wait_with(pod, &problem).await?;
@@ -203,6 +205,25 @@ impl Worker {
             Some(missing) => Pause::Until(pause.max(LOOK_AGAIN), namespace, missing),
             None => Pause::For(pause),
         })
+    }
+
+    /// Comes to pass once a Pod of which nothing is there yet is not to be made ready any more.
+    async fn unwanted(&self) {
+        loop {
+            let pod = self.shared.pod(&self.uid);
+            let view = View {
+                pod: pod.as_deref(),
+                run: &RunState::Absent,
+                shutdown: self.shared.shutdown_grace(),
+                asked: None,
+                reported: true,
+                released: false,
+            };
+            if decide(&view) != Step::Prepare {
+                return;
+            }
+            self.wake.notified().await;
+        }
     }
 
     async fn wait_with(&self, pod: &Pod, problem: &Problem) -> Result<(), Error> {

@@ -12,11 +12,8 @@ use crate::sandbox::SYSTEM_DIRS;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::time::Duration;
 
 const UTILITIES: &str = "localhost/prow-utilities";
-/// A pull that takes longer is tried again, so that its Pod can be deleted meanwhile.
-const PULL_PATIENCE: Duration = Duration::from_secs(600);
 /// Keys of a Secret that hold credentials of registries: `kubernetes.io/dockerconfigjson`, `kubernetes.io/dockercfg`.
 const DOCKER_CONFIGS: [&str; 2] = [".dockerconfigjson", ".dockercfg"];
 
@@ -171,15 +168,9 @@ async fn pull(engine: &Engine, spec: &PodSpec, whole: &str, objects: &Objects) -
     tries.push(None);
     let mut first = None;
     for auth in tries {
-        let pulling = engine.client.pull(whole, auth.as_deref());
-        let done = tokio::time::timeout(PULL_PATIENCE, pulling).await;
-        match done {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(e)) => first.get_or_insert(e),
-            Err(_) => first.get_or_insert(EngineError::Broken {
-                what: format!("pull image {whole}"),
-                why: format!("it was not done after {} s", PULL_PATIENCE.as_secs()),
-            }),
+        match engine.client.pull(whole, auth.as_deref()).await {
+            Ok(()) => return Ok(()),
+            Err(e) => first.get_or_insert(e),
         };
     }
     // What the best credentials were told says more than what nobody was told.

@@ -17,6 +17,7 @@ pub(crate) mod find;
 pub(crate) mod http;
 pub(crate) mod images;
 mod memory;
+mod privileged;
 mod reference;
 pub(crate) mod service;
 pub(crate) mod spec;
@@ -26,3 +27,4 @@ mod tmpfs;
 pub(crate) mod ungranted;
 
 pub(crate) use context::Engine;
+pub(crate) use privileged::host_paths as privileged_host_paths;

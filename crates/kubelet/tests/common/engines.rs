@@ -6,6 +6,7 @@ use super::dockerd::{self, Dockerd};
 use super::podman::Podman;
 use prow_kubelet::{Network, Options, RuntimeChoice, SandboxMode};
 use serde_json::json;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use std::sync::Arc;
 pub const BUSYBOX: &str = "localhost/prow-test-busybox:2";
 /// The same with one.
 pub const SPEAKER: &str = "localhost/prow-test-speaker:2";
+const HOLLOW: &str = "localhost/prow-test-hollow:1";
 /// The speaker's.
 const SPEAKS: &str = "echo spoken by the image as $(id -u)";
 const APPLETS: &str = "sh cat echo ls id sleep nc grep stat touch mkdir ln true env dd tail pwd kill wget hostname ip route test";
@@ -35,14 +37,14 @@ macro_rules! on_every_engine {
         mod on_podman {
             $(#[tokio::test]
             async fn $name() {
-                let Some(engine) = super::common::engines::podman() else { return };
+                let Some(engine) = $crate::common::engines::podman() else { return };
                 super::$name(&engine).await;
             })*
         }
         mod on_docker {
             $(#[tokio::test]
             async fn $name() {
-                let Some(engine) = super::common::engines::docker() else { return };
+                let Some(engine) = $crate::common::engines::docker() else { return };
                 super::$name(&engine).await;
             })*
         }
@@ -66,16 +68,24 @@ pub fn needed(engine: &str, missing: &[&str], variable: &str) -> bool {
         [] => "not root".to_owned(),
         _ => format!("not installed: {}", missing.join(", ")),
     };
-    let must = std::env::var(variable).is_ok_and(|v| ["1", "true"].contains(&v.as_str()));
-    assert!(!must, "containers of {engine} have to be tested here, and cannot be: {why}");
+    assert!(!is_set(variable), "containers of {engine} have to be tested here, and cannot be: {why}");
     eprintln!("SKIPPED: containers of {engine} are not tested here: {why}");
     false
 }
 
-pub fn which(program: &str) -> Option<PathBuf> {
+pub fn is_set(variable: &str) -> bool {
+    std::env::var(variable).is_ok_and(|v| ["1", "true"].contains(&v.as_str()))
+}
+
+/// Where programs are, those for root included.
+pub fn path_with_sbin() -> OsString {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let sbin = [PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")];
-    std::env::split_paths(&path).chain(sbin).map(|dir| dir.join(program)).find(|p| p.is_file())
+    let sbin = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    std::env::join_paths(std::env::split_paths(&path).chain(sbin)).unwrap()
+}
+
+pub fn which(program: &str) -> Option<PathBuf> {
+    std::env::split_paths(&path_with_sbin()).map(|dir| dir.join(program)).find(|p| p.is_file())
 }
 
 impl TestEngine {
@@ -132,6 +142,23 @@ impl TestEngine {
         }
     }
 
+    /// The image with nothing in it but links into `/usr`, for what is to be mounted there.
+    pub fn hollow(&self) -> &'static str {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("root");
+        for name in ["etc/containers", "proc", "root", "run", "sys", "tmp", "usr", "var/lib", "var/tmp"] {
+            fs::create_dir_all(root.join(name)).unwrap();
+        }
+        for name in ["bin", "lib", "lib64", "sbin"] {
+            std::os::unix::fs::symlink(format!("usr/{name}"), root.join(name)).unwrap();
+        }
+        fs::write(root.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\n").unwrap();
+        fs::write(root.join("etc/group"), "root:x:0:\n").unwrap();
+        let tar = packed(&root, &dir.path().join("hollow.tar"));
+        self.import(HOLLOW, &tar, None);
+        HOLLOW
+    }
+
     /// Makes an image of busybox if there is none.
     fn image(&self, dir: &Path, name: &str, change: Option<&str>) {
         let known = self
@@ -143,12 +170,16 @@ impl TestEngine {
         if known.unwrap().success() {
             return;
         }
+        self.import(name, &busybox(dir), change);
+    }
+
+    fn import(&self, name: &str, tar: &Path, change: Option<&str>) {
         let mut import = self.command();
         import.args(["import", "--change", "ENV PATH=/bin"]);
         if let Some(change) = change {
             import.args(["--change", change]);
         }
-        let made = import.arg(busybox(dir)).arg(name).output().unwrap();
+        let made = import.arg(tar).arg(name).output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     }
 
@@ -197,9 +228,13 @@ fn busybox(dir: &Path) -> PathBuf {
     for applet in APPLETS.split(' ') {
         std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).unwrap();
     }
-    let made = Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&tar).arg(".").status().unwrap();
+    packed(&root, &tar)
+}
+
+fn packed(root: &Path, tar: &Path) -> PathBuf {
+    let made = Command::new("tar").arg("-C").arg(root).arg("-cf").arg(tar).arg(".").status().unwrap();
     assert!(made.success());
-    tar
+    tar.to_owned()
 }
 
 fn sha256(path: &Path) -> String {

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Longer than anything here takes: a test that would hang fails instead.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// This crate's stand-in for the prow executable.
 pub const HELPER: &str = env!("CARGO_BIN_EXE_prow-kubelet-helper");

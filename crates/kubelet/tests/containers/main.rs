@@ -3,16 +3,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod deaths;
+mod nested;
 
 use common::engines::{BUSYBOX, SPEAKER, TestEngine, registry};
-use common::{World, container, phase, terminated, until, waiting_reason, with};
+use common::{container, phase, terminated, until, waiting_reason, with};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Api, PostParams};
-use prow_kubelet::{LogQuery, Network, RuntimeChoice, SandboxMode};
+use prow_kubelet::{LogQuery, Network};
 use serde_json::{Value, json};
 use std::io::Write;
-use std::path::Path;
 
 /// A container of the test image.
 fn sh(name: &str, script: &str) -> Value {
@@ -163,6 +165,27 @@ async fn images_that_cannot_be_had_are_said_as_a_kubelet_does(engine: &TestEngin
     }
     let events = world.events().await;
     assert!(events.iter().any(|(r, m)| r == "Failed" && m.contains("Failed to pull image")), "{events:?}");
+}
+
+async fn a_pod_whose_image_never_comes_can_be_deleted(engine: &TestEngine) {
+    // It takes every connection, and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let (asked, was_asked) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut kept = Vec::new();
+        for stream in silent.incoming() {
+            kept.push(stream);
+            let _ = asked.send(());
+        }
+    });
+    let engine = engine.trusting(port);
+    let world = engine.world(|_| {}).await;
+    let image = format!("127.0.0.1:{port}/slow:1");
+    world.create("p", json!({"containers": [{"name": "test", "image": image}]})).await;
+    until("the registry to be asked", || was_asked.try_recv().is_ok()).await;
+    world.delete("p", 0).await;
+    world.gone("p").await;
 }
 
 async fn security_contexts_are_followed(engine: &TestEngine) {
@@ -339,74 +362,6 @@ async fn pod_utilities_are_our_executable_in_an_image_of_our_own(engine: &TestEn
     assert!(message.contains("statically linked"), "{message}");
 }
 
-const DIR: &str = "PROW_KUBELET_TEST_DIR";
-const SOCKET: &str = "PROW_KUBELET_TEST_SOCKET";
-
-#[tokio::test]
-#[ignore = "not a test of its own: the process that the tests below kill"]
-async fn container_host() {
-    let (Some(dir), Some(socket)) = (std::env::var_os(DIR), std::env::var_os(SOCKET)) else { return };
-    let dir = Path::new(&dir);
-    let world =
-        World::open(dir, SandboxMode::Auto, |o| o.runtime = RuntimeChoice::Socket(socket.clone().into()))
-            .await;
-    let mounts = json!({"volumeMounts": [{"name": "h", "mountPath": "/h"}]});
-    let script = "echo run >>/h/runs; while [ ! -e /h/go ]; do sleep 0.05; done; echo over";
-    let spec = json!({
-        "volumes": [{"name": "h", "hostPath": {"path": common::shared(dir)}}],
-        "initContainers": [with(sh("first", "echo first >>/h/runs"), mounts.clone())],
-        "containers": [with(sh("test", script), mounts)],
-    });
-    world.pods().create(&PostParams::default(), &common::pod("p", spec)).await.unwrap();
-    std::future::pending::<()>().await;
-}
-
-/// A pod runner in a process of its own, killed once its Pod runs.
-async fn killed(engine: &TestEngine, dir: &Path) {
-    let mut host = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "container_host", "--ignored", "--nocapture"])
-        .env(DIR, dir)
-        .env(SOCKET, engine.socket())
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    let runs = common::shared(dir).join("runs");
-    until("the job to run", || std::fs::read_to_string(&runs).is_ok_and(|t| t.contains("run"))).await;
-    host.kill().unwrap();
-    host.wait().unwrap();
-}
-
-async fn a_pod_survives_the_death_of_the_runner_and_is_run_once(engine: &TestEngine) {
-    let temp = tempfile::tempdir().unwrap();
-    let dir = temp.path();
-    killed(engine, dir).await;
-    let world = World::open(dir, SandboxMode::Auto, |o| engine.options(o)).await;
-    world.wait("p", |p| phase(p) == "Running").await;
-    std::fs::write(dir.join("shared/go"), "").unwrap();
-    let done = world.ended("p").await;
-    assert_eq!(phase(&done), "Succeeded", "{:#?}", done.status);
-    assert_eq!(std::fs::read_to_string(dir.join("shared/runs")).unwrap(), "first\nrun\n");
-    assert_eq!(world.log("p", "test").await, "over\n");
-    until("the containers to be removed", || engine.containers(&world).is_empty()).await;
-}
-
-async fn a_pod_whose_supervisor_is_killed_is_evicted_and_leaves_no_container(engine: &TestEngine) {
-    let temp = tempfile::tempdir().unwrap();
-    let dir = temp.path();
-    killed(engine, dir).await;
-    // The supervisor and its stages at once, so that none of them can tidy up.
-    let mark = dir.join("kubelet/pods").to_str().unwrap().to_owned();
-    for pid in common::processes(&mark) {
-        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
-    }
-    until("them to be dead", || common::processes(&mark).is_empty()).await;
-    let world = World::open(dir, SandboxMode::Auto, |o| engine.options(o)).await;
-    let done = world.ended("p").await;
-    assert_eq!(done.status.as_ref().unwrap().reason.as_deref(), Some("Evicted"));
-    assert_eq!(engine.containers(&world), "", "nothing of it runs on when that is said");
-    assert_eq!(std::fs::read_to_string(dir.join("shared/runs")).unwrap(), "first\nrun\n");
-}
-
 async fn an_image_is_pulled_from_a_private_registry_with_the_pods_secret(engine: &TestEngine) {
     let port = registry();
     let engine = engine.trusting(port);
@@ -437,6 +392,7 @@ async fn an_image_is_pulled_from_a_private_registry_with_the_pods_secret(engine:
 }
 
 on_every_engine!(
+    a_pod_whose_image_never_comes_can_be_deleted,
     names_terminals_and_more_cpu_than_there_is_are_as_the_pod_says,
     a_pod_runs_as_containers_with_its_volumes_environment_and_results,
     an_image_runs_its_own_program_and_arguments_replace_its,
@@ -447,7 +403,5 @@ on_every_engine!(
     pods_are_ended_within_their_grace_and_by_their_deadline,
     a_subpath_that_a_job_made_a_link_leads_nowhere,
     pod_utilities_are_our_executable_in_an_image_of_our_own,
-    a_pod_survives_the_death_of_the_runner_and_is_run_once,
-    a_pod_whose_supervisor_is_killed_is_evicted_and_leaves_no_container,
     an_image_is_pulled_from_a_private_registry_with_the_pods_secret,
 );
