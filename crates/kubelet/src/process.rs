@@ -11,7 +11,7 @@ use crate::logs::{self, LogQuery, LogStream};
 use crate::options::Network;
 use crate::plan::{ID_RANGE, Identity, Isolation};
 use crate::poddir::{self, PodDir, private_dir, remove_tree, write_json};
-use crate::record::{ContainerState, PodRecord, TerminateRequest};
+use crate::record::{PodRecord, TerminateRequest};
 use crate::runtime::{PrepareError, RunState, Runtime, Unwanted};
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Pod;
@@ -403,13 +403,14 @@ impl Runtime for ProcessRuntime {
         }
         let name = container.to_owned();
         let previous = query.previous;
+        let of = |r: &PodRecord| r.all().find(|c| c.name == container).map(|c| c.restarts);
+        let begun = dir.read_record()?.as_ref().and_then(of).unwrap_or_default();
         let ended = move || {
             if previous {
                 return true;
             }
             let over = |r: &PodRecord| {
-                r.ended.is_some()
-                    || r.all().any(|c| c.name == name && matches!(c.state, ContainerState::Terminated { .. }))
+                r.ended.is_some() || r.all().any(|c| c.name == name && (c.has_ended() || c.restarts > begun))
             };
             // Whatever we cannot read will not grow any more.
             dir.read_record().ok().flatten().is_none_or(|r| over(&r)) || !dir.supervised().unwrap_or(false)

@@ -147,6 +147,15 @@ impl ContainerRecord {
         }
     }
 
+    /// True if nothing of it runs, though it has run.
+    pub fn has_ended(&self) -> bool {
+        match self.state {
+            ContainerState::Waiting => self.last.is_some(),
+            ContainerState::Running { .. } => false,
+            ContainerState::Terminated { .. } => true,
+        }
+    }
+
     /// True if it ended with exit code 0.
     pub fn succeeded(&self) -> bool {
         matches!(self.state, ContainerState::Terminated { exit_code: 0, .. })

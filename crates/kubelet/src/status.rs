@@ -82,7 +82,9 @@ pub fn vanished(pod: &Pod, now: Timestamp) -> PodStatus {
         .chain(old.container_statuses.into_iter().flatten())
         .collect();
     for container in record.all_mut() {
-        let state = known.iter().find(|k| k.name == container.name).and_then(|k| k.state.as_ref());
+        let known = known.iter().find(|k| k.name == container.name);
+        container.restarts = known.and_then(|k| u32::try_from(k.restart_count).ok()).unwrap_or_default();
+        let state = known.and_then(|k| k.state.as_ref());
         if let Some(t) = state.and_then(|s| s.terminated.as_ref()) {
             let time = |t: &Option<Time>| t.as_ref().map_or(now, |t| t.0);
             container.state = Ran::Terminated {

@@ -1,7 +1,7 @@
 //! What is done otherwise than a Pod asks, said in events.
 
 use super::emptydir::can_keep_in_memory;
-use super::utility::{is_injected, utility};
+use super::utility::{follows_a_job, is_in_place, utility};
 use super::{Context, Remark, all_containers};
 use crate::engine::ungranted;
 use crate::options::Network;
@@ -64,7 +64,9 @@ pub(super) fn of(spec: &PodSpec, context: &Context<'_>) -> Vec<Remark> {
                        memory";
         say("EmptyDirOnDisk", message.to_owned());
     }
-    let contained = |c: &&Container| utility(c).is_some_and(|u| u != "entrypoint") && !is_injected(spec, c);
+    let contained = |c: &&Container| {
+        utility(c).is_some_and(|u| u != "entrypoint") && (!is_in_place(spec, c) || follows_a_job(spec, c))
+    };
     for container in all_containers(spec).filter(contained).filter(|_| context.network != Network::Host) {
         say(
             "UtilityContained",

@@ -30,16 +30,27 @@ pub fn utility(container: &Container) -> Option<&'static str> {
 /// True for a utility that decoration has put there: it has the machine's network, since it talks to git or storage, and
 /// may write to a bucket's directory. `entrypoint` needs neither.
 pub(super) fn is_injected(spec: &PodSpec, container: &Container) -> bool {
+    is_in_place(spec, container) && !follows_a_job(spec, container) && runs_only_itself(container)
+}
+
+/// True for a utility with the name and at the place that decoration gives it.
+pub(super) fn is_in_place(spec: &PodSpec, container: &Container) -> bool {
     let inits = spec.init_containers.as_deref().unwrap_or_default();
-    let at = |list: &[Container]| list.iter().position(|c| std::ptr::eq(c, container));
+    let is_among = |list: &[Container]| list.iter().any(|c| std::ptr::eq(c, container));
     let place = match (utility(container), container.name.as_str()) {
-        // The first of all: what it clones into is still as empty as we made it.
-        (Some("clonerefs"), "clonerefs") => at(inits) == Some(0) && !writes_to_the_machine(spec, container),
-        (Some("initupload"), "initupload") => at(inits).is_some(),
-        (Some("sidecar"), "sidecar") => at(&spec.containers).is_some(),
+        (Some("clonerefs"), "clonerefs") | (Some("initupload"), "initupload") => is_among(inits),
+        (Some("sidecar"), "sidecar") => is_among(&spec.containers),
         _ => false,
     };
-    place && container.restart_policy.is_none() && runs_only_itself(container)
+    place && container.restart_policy.is_none()
+}
+
+/// True if a job may have had a hand in what this one works on. Only clonerefs runs what it finds there.
+pub(super) fn follows_a_job(spec: &PodSpec, container: &Container) -> bool {
+    // The first of all finds what it clones into as empty as we made it.
+    let first = spec.init_containers.iter().flatten().next();
+    container.name == "clonerefs"
+        && (!first.is_some_and(|c| std::ptr::eq(c, container)) || writes_to_the_machine(spec, container))
 }
 
 /// A hostPath outlives its Pod: an earlier one may have left in it what git would run.
