@@ -1,6 +1,7 @@
 //! The loop around a reporter (prow-runtime §10.1).
 
 use crate::error::Error;
+use crate::metrics;
 use async_trait::async_trait;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
@@ -106,6 +107,7 @@ impl Controller {
             Ok(Reported::Jobs(jobs)) => self.record_all(&jobs).await,
             Err(error) => Err(error),
         };
+        metrics::reported(reporter.name(), &job, &*self.clock, recorded.is_ok());
         match recorded {
             Ok(()) => {
                 tracing::info!(reporter = reporter.name(), prowjob = name, job = job.spec.job, state = %job.status.state, "reported");

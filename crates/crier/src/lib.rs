@@ -15,6 +15,7 @@ mod error;
 mod gcs;
 mod github;
 mod kubernetes;
+mod metrics;
 
 pub use controller::{Reported, Reporter};
 pub use error::Error;

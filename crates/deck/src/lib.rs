@@ -26,6 +26,7 @@ mod gzip;
 mod html;
 mod links;
 mod log;
+mod metrics;
 mod pages;
 mod pod;
 mod providers;
@@ -106,6 +107,7 @@ impl Deck {
             .layer(from_fn(gzip::gzip))
             .layer(from_fn(web::clean_paths))
             .layer(from_fn(web::secure))
+            .layer(from_fn(metrics::count))
             .with_state(Arc::clone(&self.shared))
     }
 }

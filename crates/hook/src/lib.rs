@@ -21,6 +21,7 @@ mod external;
 mod help;
 mod hmac;
 mod journal;
+mod metrics;
 mod web;
 mod work;
 

@@ -3,6 +3,7 @@
 use crate::Hook;
 use crate::error::Error;
 use crate::journal::{Accepted, Delivery};
+use crate::metrics;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -59,6 +60,12 @@ fn rejected(rejection: &Rejection, guid: &str) -> Response {
 }
 
 async fn webhook(State(hook): State<Hook>, request: Request<Body>) -> Response {
+    let answer = answer(hook, request).await;
+    metrics::answered(answer.status());
+    answer
+}
+
+async fn answer(hook: Hook, request: Request<Body>) -> Response {
     let (head, body) = request.into_parts();
     let secrets = hook.inner.hmac.secrets();
     let guid = head.headers.get("x-github-delivery").and_then(|v| v.to_str().ok()).unwrap_or_default();
@@ -75,6 +82,7 @@ async fn webhook(State(hook): State<Hook>, request: Request<Body>) -> Response {
         Ok(genuine) => genuine,
         Err(rejection) => return rejected(&rejection, guid),
     };
+    metrics::webhook(&genuine.event_type);
     accept(&hook, genuine, &head.headers, payload).await
 }
 

@@ -4,6 +4,7 @@ use crate::Deps;
 use crate::dispatch::{Failure, HandlerPlan, Plan, Work};
 use crate::external;
 use crate::journal::Delivery;
+use crate::metrics;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use prow_github::webhook::{Event, GenericComment};
@@ -77,7 +78,10 @@ impl PluginWork {
             guid: parsed.delivery.guid.clone(),
             again,
         };
+        let began = std::time::Instant::now();
         let handled = plugin.handle(&ctx, input).await;
+        let event = &parsed.event;
+        metrics::handled(event.event_type(), event.action(), name, began.elapsed(), handled.is_err());
         handled.map_err(|error| Failure { message: error.to_string(), may_pass: error.may_pass() })
     }
 

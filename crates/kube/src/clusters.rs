@@ -6,7 +6,8 @@ use crate::kubeconfig::{self, ClusterError, Files, KubernetesOptions};
 use crate::permissions::check_pods;
 use crate::{Client, Clients};
 use kube::Config;
-use kube::client::ClientBuilder;
+use kube::client::{AuthError, ClientBuilder};
+use kube::config::ExecInteractiveMode;
 use prow_service::clock::SharedClock;
 use prow_service::metrics;
 use std::collections::BTreeMap;
@@ -16,19 +17,17 @@ use std::time::Duration;
 /// How often files and clusters that could not be used are looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
+/// A client that is not made by then has a credential plugin that hangs.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// What plank does with Pods.
 pub const PLANK_VERBS: [&str; 6] = ["create", "delete", "list", "watch", "get", "patch"];
 /// What sinker does with Pods.
 pub const SINKER_VERBS: [&str; 5] = ["delete", "list", "watch", "get", "patch"];
 
-static FAILED_CLIENTS: LazyLock<prometheus::IntCounterVec> = LazyLock::new(|| {
-    metrics::register(prometheus::IntCounterVec::new(
-        prometheus::Opts::new(
-            "kubernetes_failed_client_creations",
-            "Build clusters that no client could be made for",
-        ),
-        &["cluster"],
-    ))
+static FAILED_CLIENTS: LazyLock<metrics::IntCounterVec> = LazyLock::new(|| {
+    let help = "Build clusters that no client could be made for";
+    metrics::counters("kubernetes_failed_client_creations", help, &["cluster"])
 });
 
 /// Clients, and what to watch.
@@ -38,6 +37,18 @@ pub struct Connected {
     files: Files,
     // Those that a client could be made for and that were then left out: they may recover.
     waiting: BTreeMap<String, Client>,
+    // Those that none could be made for: a plugin or a file may work later.
+    broken: Vec<String>,
+    source: Source,
+}
+
+/// Where clusters come from.
+#[derive(Debug, Clone)]
+struct Source {
+    options: KubernetesOptions,
+    disabled: Vec<String>,
+    dry_run: bool,
+    patience: Duration,
 }
 
 /// Why a process should end and be started again.
@@ -58,40 +69,111 @@ impl std::fmt::Display for Restart {
     }
 }
 
-/// Makes the clients. Nothing is sent yet; a context that no client can be made for is left out, with an error in
-/// the log.
+/// Makes the clients. Nothing is sent to a cluster yet; a context that no client can be made for, because a file is not
+/// there or its credential plugin fails or hangs, is left out, with an error in the log.
 pub async fn connect(
     options: &KubernetesOptions,
     disabled: &[String],
     dry_run: bool,
 ) -> Result<Connected, ClusterError> {
-    let found = kubeconfig::resolve(options, disabled).await?;
-    let infra =
-        client(found.infra, dry_run).map_err(|error| ClusterError::Infrastructure(error.to_string()))?;
+    let (options, disabled) = (options.clone(), disabled.to_vec());
+    connect_to(Source { options, disabled, dry_run, patience: PATIENCE }).await
+}
+
+async fn connect_to(source: Source) -> Result<Connected, ClusterError> {
+    let found = kubeconfig::resolve(&source.options, &source.disabled).await?;
+    let (aliases, configs): (Vec<_>, Vec<_>) = found.contexts.into_iter().unzip();
+    // Side by side: credential plugins are programs, and take their time.
+    let made = configs.into_iter().map(|config| make(config, &source));
+    let (infra, made) =
+        futures::future::join(make(found.infra, &source), futures::future::join_all(made)).await;
+    let infra = infra.map_err(ClusterError::Infrastructure)?;
     let mut build = BTreeMap::new();
     let mut unusable = found.unusable;
-    for (alias, config) in found.contexts {
-        match client(config, dry_run) {
-            Ok(client) => {
-                build.insert(alias, client);
-            }
-            Err(error) => {
-                unusable.insert(alias, error.to_string());
-            }
+    for (alias, client) in aliases.into_iter().zip(made) {
+        match client {
+            Ok(client) => drop(build.insert(alias, client)),
+            Err(why) => drop(unusable.insert(alias, why)),
         }
     }
+    let broken = unusable.keys().cloned().collect();
     let mut clients = Clients::new(infra, build);
     for (cluster, why) in unusable {
         FAILED_CLIENTS.with_label_values(&[&cluster]).inc();
         tracing::error!(cluster, why, "this build cluster is left out; its jobs wait");
         clients.leave_out(&cluster, why);
     }
-    Ok(Connected { clients, files: found.files, waiting: BTreeMap::new() })
+    Ok(Connected { clients, files: found.files, waiting: BTreeMap::new(), broken, source })
+}
+
+/// Makes a client, which runs the credential plugin if there is one: on a thread that may wait.
+async fn make(mut config: Config, source: &Source) -> Result<Client, String> {
+    let plugin = config.auth_info.exec.as_mut().map(|exec| {
+        // Nobody is there to be asked, and what it says of a failure is for the log.
+        if exec.interactive_mode != Some(ExecInteractiveMode::Always) {
+            exec.interactive_mode = Some(ExecInteractiveMode::Never);
+        }
+        Plugin {
+            command: exec.command.clone().unwrap_or_default(),
+            hint: exec.install_hint.clone().unwrap_or_default(),
+        }
+    });
+    let dry_run = source.dry_run;
+    let made = tokio::task::spawn_blocking(move || client(config, dry_run));
+    match tokio::time::timeout(source.patience, made).await {
+        Ok(Ok(Ok(client))) => Ok(client),
+        Ok(Ok(Err(error))) => Err(plugin.map_or_else(|| error.to_string(), |plugin| plugin.said(&error))),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!(
+            "its credential plugin {:?} did not answer within {} seconds",
+            plugin.map(|plugin| plugin.command).unwrap_or_default(),
+            source.patience.as_secs()
+        )),
+    }
+}
+
+/// A program of `users[].user.exec`.
+struct Plugin {
+    command: String,
+    hint: String,
+}
+
+impl Plugin {
+    /// What failed, without its variables and what it wrote to standard output, which are credentials.
+    fn said(&self, error: &kube::Error) -> String {
+        let Plugin { command, hint } = self;
+        match error {
+            kube::Error::Auth(AuthError::AuthExecStart(error)) => {
+                let hint = if hint.is_empty() { String::new() } else { format!("; {}", hint.trim()) };
+                format!("its credential plugin {command:?} cannot be started: {error}{hint}")
+            }
+            kube::Error::Auth(AuthError::AuthExecRun { out, .. }) => {
+                let text = String::from_utf8_lossy(&out.stderr);
+                let last = text.trim().chars().rev().take(500).collect::<Vec<_>>();
+                let last: String = last.into_iter().rev().collect();
+                format!("its credential plugin {command:?} failed ({}): {last}", out.status)
+            }
+            kube::Error::Auth(AuthError::AuthExecParse(_)) => {
+                format!("its credential plugin {command:?} did not write an ExecCredential")
+            }
+            other => other.to_string(),
+        }
+    }
 }
 
 fn client(config: Config, dry_run: bool) -> kube::Result<Client> {
     let builder = ClientBuilder::try_from(config)?;
     Ok(if dry_run { builder.with_layer(&DryRun).build() } else { builder.build() })
+}
+
+/// Whether a context that no client could be made for can be used now.
+async fn is_whole(alias: &str, source: &Source, namespace: &str, verbs: &[&str]) -> bool {
+    let Ok(mut found) = kubeconfig::resolve(&source.options, &source.disabled).await else { return false };
+    let Some(config) = found.contexts.remove(alias) else { return false };
+    match make(config, source).await {
+        Ok(client) => check_pods(&client, namespace, verbs).await.is_ok(),
+        Err(_) => false,
+    }
 }
 
 impl Connected {
@@ -120,6 +202,7 @@ impl Connected {
         clock: SharedClock,
     ) -> impl Future<Output = Restart> + Send + use<> {
         let (files, waiting) = (self.files.clone(), self.waiting.clone());
+        let (broken, source) = (self.broken.clone(), self.source.clone());
         async move {
             loop {
                 clock.sleep(LOOK_AGAIN).await;
@@ -131,7 +214,104 @@ impl Connected {
                 if let Some((alias, _)) = waiting.keys().zip(answers).find(|(_, answer)| answer.is_ok()) {
                     return Restart::Recovered(alias.clone());
                 }
+                for alias in &broken {
+                    if is_whole(alias, &source, &namespace, verbs).await {
+                        return Restart::Recovered(alias.clone());
+                    }
+                }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prow_service::clock::SystemClock;
+    use serde_json::json;
+    use std::path::Path;
+
+    /// Three contexts of one server that nobody listens at, whose users have these plugins.
+    fn kubeconfig(dir: &Path, plugins: &[(&str, &str)]) -> std::path::PathBuf {
+        let exec = |script: &str| {
+            json!({
+                "apiVersion": "client.authentication.k8s.io/v1beta1", "command": "sh", "args": ["-c", script],
+                "env": [{"name": "SECRET", "value": "opensesame"}],
+            })
+        };
+        let mut text = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "plain",
+            "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+            "users": [{"name": "plain", "user": {"token": "t"}}],
+            "contexts": [{"name": "plain", "context": {"cluster": "c", "user": "plain"}}],
+        });
+        for (name, script) in plugins {
+            let user = match *script {
+                "" => json!({"command": "no-such-plugin", "installHint": "install it so",
+                             "apiVersion": "client.authentication.k8s.io/v1"}),
+                script => exec(script),
+            };
+            let push = |list: &mut serde_json::Value, entry| list.as_array_mut().unwrap().push(entry);
+            push(&mut text["users"], json!({"name": name, "user": {"exec": user}}));
+            push(&mut text["contexts"], json!({"name": name, "context": {"cluster": "c", "user": name}}));
+        }
+        let path = dir.join("config");
+        std::fs::write(&path, text.to_string()).unwrap();
+        path
+    }
+
+    fn source(path: std::path::PathBuf, patience: Duration) -> Source {
+        let options = KubernetesOptions {
+            kubeconfig: Some(path),
+            no_in_cluster_config: true,
+            ..KubernetesOptions::default()
+        };
+        Source { options, disabled: Vec::new(), dry_run: false, patience }
+    }
+
+    #[tokio::test]
+    async fn a_credential_plugin_that_fails_stops_nobody_and_is_asked_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let there = dir.path().join("there");
+        // As gke-gcloud-auth-plugin and aws-iam-authenticator answer; first it cannot.
+        let answer = r#"{"kind": "ExecCredential", "apiVersion": "client.authentication.k8s.io/v1beta1", "status": {"token": "t", "expirationTimestamp": "2100-01-01T00:00:00Z"}}"#;
+        let script = format!(
+            "if [ -e {} ] && [ \"$SECRET\" = opensesame ]; then echo '{answer}'; else echo cannot log in >&2; exit 3; fi",
+            there.display()
+        );
+        let plugins = [("late", script.as_str()), ("absent", "")];
+        let source = source(kubeconfig(dir.path(), &plugins), Duration::from_secs(60));
+        let connected = connect_to(source.clone()).await.unwrap();
+        assert!(connected.clients.build("plain").is_ok());
+        let left_out = connected.clients.left_out();
+        for (alias, says) in [
+            ("late", "plugin \"sh\" failed (exit status: 3): cannot log in"),
+            ("absent", "cannot be started"),
+            ("absent", "install it so"),
+        ] {
+            assert!(left_out[alias].contains(says), "{alias}: {}", left_out[alias]);
+            assert!(!left_out[alias].contains("opensesame"), "{}", left_out[alias]);
+        }
+        assert!(!is_whole("late", &source, "pods", &[]).await);
+        std::fs::write(&there, "").unwrap();
+        assert!(is_whole("late", &source, "pods", &[]).await);
+        // Nobody answers there.
+        assert!(!is_whole("late", &source, "pods", &["get"]).await);
+        let late = Connected { broken: vec!["late".into()], ..connected };
+        let restart = late.restart_needed("pods".into(), &[], SystemClock::shared());
+        assert_eq!(restart.await, Restart::Recovered("late".into()));
+    }
+
+    #[tokio::test]
+    async fn a_credential_plugin_that_hangs_stops_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let enough = dir.path().join("enough");
+        let script = format!("until [ -e {} ]; do sleep 0.1; done", enough.display());
+        let path = kubeconfig(dir.path(), &[("hangs", &script)]);
+        let connected = connect_to(source(path, Duration::from_secs(3))).await.unwrap();
+        assert!(connected.clients.build("plain").is_ok());
+        let left_out = &connected.clients.left_out()["hangs"];
+        assert!(left_out.contains("did not answer within 3 seconds"), "{left_out}");
+        std::fs::write(enough, "").unwrap();
     }
 }

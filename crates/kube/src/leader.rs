@@ -9,6 +9,8 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, ObjectMeta, PostParams};
 use prow_service::clock::SharedClock;
+use prow_service::metrics;
+use std::sync::LazyLock;
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -81,6 +83,28 @@ fn step(held: Option<(&LeaseSpec, Duration)>, identity: &str, now: &MicroTime) -
     }
 }
 
+static MASTER: LazyLock<metrics::IntGaugeVec> = LazyLock::new(|| {
+    let help = "1 while this process leads";
+    metrics::gauges("leader_election_master_status", help, &["name"])
+});
+
+/// Shown in the metrics as long as it lives.
+struct Leads(metrics::IntGauge);
+
+impl Leads {
+    fn new(lease: &str) -> Leads {
+        let gauge = MASTER.with_label_values(&[lease]);
+        gauge.set(1);
+        Leads(gauge)
+    }
+}
+
+impl Drop for Leads {
+    fn drop(&mut self) {
+        self.0.set(0);
+    }
+}
+
 fn holder(seen: &Option<Seen>) -> String {
     seen.as_ref().and_then(|s| s.spec.holder_identity.clone()).unwrap_or_default()
 }
@@ -103,6 +127,7 @@ impl Election {
     ) -> Result<Option<T>, Lost> {
         let mut seen = None;
         let mut said = false;
+        MASTER.with_label_values(&[&self.name]).set(0);
         let began = loop {
             let asked = Instant::now();
             let attempt = tokio::select! {
@@ -132,6 +157,8 @@ impl Election {
             }
         };
         tracing::info!(lease = self.name, identity = self.identity, "leading");
+        // Set back when this is over, however it ends.
+        let _leads = Leads::new(&self.name);
         let working = stop.child_token();
         let work = work(working.clone());
         tokio::pin!(work);

@@ -103,6 +103,7 @@ impl Plank {
         let mut feeds = tokio::task::JoinSet::new();
         // Subscribed here and not on their tasks, so that nothing falls between this and the first look at everything.
         feeds.spawn(feed(plank.jobs.changes(), queue.clone(), Arc::clone(&plank)));
+        feeds.spawn(crate::metrics::follow(plank.jobs.clone(), plank.jobs.changes()));
         for pods in plank.pods.values() {
             feeds.spawn(feed(pods.changes(), queue.clone(), Arc::clone(&plank)));
         }

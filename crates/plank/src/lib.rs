@@ -13,6 +13,7 @@ pub mod admission;
 pub mod controller;
 pub mod decide;
 pub mod duplicates;
+mod metrics;
 pub mod scheduler;
 
 pub use controller::{Plank, PlankOptions};

@@ -85,7 +85,8 @@ impl Cluster {
     }
 }
 
-/// The kubeconfig with a context more, `far`, where nothing listens.
+/// The kubeconfig with a context more, `far`, where nothing listens. A token is had from a credential plugin, as those
+/// of cloud providers give them.
 fn with_a_cluster_that_is_away(kubeconfig: &Path, dir: &Path) -> PathBuf {
     let mut all = kube::config::Kubeconfig::read_from(kubeconfig).unwrap();
     let current = all.current_context.clone().unwrap();
@@ -95,6 +96,19 @@ fn with_a_cluster_that_is_away(kubeconfig: &Path, dir: &Path) -> PathBuf {
     cluster.cluster.as_mut().unwrap().server = Some("https://127.0.0.1:1".into());
     context.name = "far".into();
     context.context.as_mut().unwrap().cluster = "far".into();
+    let written = serde_json::to_value(&all).unwrap();
+    if let Some(token) = written["users"][0]["user"]["token"].as_str() {
+        let answer = serde_json::json!({
+            "kind": "ExecCredential", "apiVersion": "client.authentication.k8s.io/v1",
+            "status": {"token": "TOKEN", "expirationTimestamp": "2100-01-01T00:00:00Z"},
+        });
+        let script = format!("echo '{answer}' | sed \"s|TOKEN|$TOKEN_OF_TEST|\"");
+        let user = serde_json::json!({"exec": {
+            "apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c", script],
+            "env": [{"name": "TOKEN_OF_TEST", "value": token}], "interactiveMode": "Never",
+        }});
+        all.auth_infos[0].auth_info = Some(serde_json::from_value(user).unwrap());
+    }
     all.clusters.push(cluster);
     all.contexts.push(context);
     // JSON is YAML.
@@ -117,6 +131,25 @@ fn component(name: &str, dir: &Path, cluster: &Cluster, more: &[&str]) -> Prow {
     let mut args = vec![name, &config, &jobs, &kubeconfig, "--health-port=0", "--metrics-port=0"];
     args.extend(more);
     Prow::start(&args)
+}
+
+/// Where the metrics of a component are, from the line that says so.
+fn metrics_of(line: &str) -> String {
+    format!("http://127.0.0.1:{}/metrics", port(line.split_once("metrics on ").unwrap().1))
+}
+
+/// Waits until a component's metrics have a line with all of `parts`.
+async fn metric(url: &str, parts: &[&str]) {
+    let seen = async {
+        loop {
+            let text = reqwest::get(url).await.unwrap().text().await.unwrap();
+            if text.lines().any(|line| parts.iter().all(|part| line.contains(part))) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    in_time(&format!("{parts:?} in {url}"), seen).await;
 }
 
 fn port(line: &str) -> u16 {
@@ -189,17 +222,21 @@ periodics:\n- name: stranded\n  cluster: far\n  interval: 24h\n  spec:\n    cont
             &github[1],
         ],
     );
-    let health = port(&hook.line_with("health on "));
+    let line = hook.line_with("health on ");
+    let (health, hook_metrics) = (port(&line), metrics_of(&line));
     let webhook = format!("http://127.0.0.1:{}/hook", port(&hook.line_with("hook: webhooks on ")));
-    let plank = component("prow-controller-manager", dir, &cluster, &["--dry-run=false"]);
-    let _crier = component(
+    let mut plank = component("prow-controller-manager", dir, &cluster, &["--dry-run=false"]);
+    let plank_metrics = metrics_of(&plank.line_with("health on "));
+    let mut crier = component(
         "crier",
         dir,
         &cluster,
         &["--github-workers=2", "--blob-storage-workers=2", &github[0], &github[1]],
     );
+    let crier_metrics = metrics_of(&crier.line_with("health on "));
     let _horologium = component("horologium", dir, &cluster, &["--dry-run=false"]);
     let mut deck = component("deck", dir, &cluster, &["--port=0"]);
+    let deck_metrics = metrics_of(&deck.line_with("health on "));
     let page = format!("http://127.0.0.1:{}", port(&deck.line_with("deck: on ")));
     let data = format!("--data-dir={}", dir.join("node").display());
     let mut node = component("kubelet", dir, &cluster, &["--runtime=process", &data]);
@@ -268,6 +305,38 @@ periodics:\n- name: stranded\n  cluster: far\n  interval: 24h\n  spec:\n    cont
         let url = format!("http://127.0.0.1:{health}/{path}");
         assert_eq!(reqwest::get(url).await.unwrap().status(), status);
     }
+
+    // What all that looks like to Prometheus.
+    for (url, parts) in [
+        (&hook_metrics, vec!["prow_webhook_counter{", "event_type=\"pull_request\""]),
+        (&hook_metrics, vec!["prow_webhook_response_codes{response_code=\"200\"}"]),
+        (
+            &hook_metrics,
+            vec!["prow_plugin_handle_duration_seconds_count{action=\"opened\"", "plugin=\"trigger\""],
+        ),
+        (&plank_metrics, vec!["leader_election_master_status{", "leader-lock\"} 1"]),
+        (&plank_metrics, vec!["prowjobs{", "job_name=\"check\"", "org=\"acme\"", "state=\"success\"", "} 1"]),
+        (
+            &plank_metrics,
+            vec!["prowjob_state_transitions{", "job_name=\"check\"", "state=\"pending\"", "} 1"],
+        ),
+        (&crier_metrics, vec!["crier_reporting_results{reporter=\"github-reporter\",result=\"SUCCESS\"}"]),
+        (&crier_metrics, vec!["crier_report_latency_count{reporter=\"gcsreporter\"}"]),
+        (
+            &deck_metrics,
+            vec!["deck_http_request_duration_seconds_count{", "path=\"/prowjobs.js\"", "status=\"200\""],
+        ),
+        (&deck_metrics, vec!["deck_http_response_size_bytes_count{", "method=\"GET\""]),
+    ] {
+        metric(url, &parts).await;
+    }
+    let mut sinker = component("sinker", dir, &cluster, &["--dry-run=false"]);
+    let sinker_metrics = metrics_of(&sinker.line_with("health on "));
+    metric(&sinker_metrics, &["sinker_prow_jobs_existing 3"]).await;
+    metric(&sinker_metrics, &["sinker_loop_duration_seconds "]).await;
+    sinker.signal("TERM");
+    let (status, _, stderr) = sinker.end();
+    assert!(status.success(), "{stderr}");
 
     // A build cluster that is away stops nobody: its job waits.
     let waiting = jobs.wait_for(|jobs| jobs.all().into_iter().find(|job| job.spec.job == "stranded"));

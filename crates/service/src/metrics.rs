@@ -1,7 +1,9 @@
 //! The process's Prometheus metrics, under Prow's exact names (prow-runtime §13).
 
-use prometheus::{IntGauge, Registry, TextEncoder};
+use prometheus::{HistogramOpts, Opts, Registry, TextEncoder};
 use std::sync::LazyLock;
+
+pub use prometheus::{Gauge, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec};
 
 /// What [`text`] is.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -31,8 +33,33 @@ pub fn text() -> String {
     out
 }
 
+/// A counter with labels.
+pub fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    register(IntCounterVec::new(Opts::new(name, help), labels))
+}
+
+/// A whole number that goes up and down, with labels.
+pub fn gauges(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    register(IntGaugeVec::new(Opts::new(name, help), labels))
+}
+
+/// A whole number that goes up and down.
+pub fn gauge(name: &str, help: &str) -> IntGauge {
+    register(IntGauge::new(name, help))
+}
+
+/// A number that goes up and down, such as seconds.
+pub fn fraction(name: &str, help: &str) -> Gauge {
+    register(Gauge::new(name, help))
+}
+
+/// A histogram with labels; `buckets` are upper bounds, rising.
+pub fn histograms(name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
+    register(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels))
+}
+
 /// Registers a metric and gives it back. A name that is taken is a programming error, and is said in the log.
-pub fn register<M: prometheus::core::Collector + Clone + 'static>(metric: prometheus::Result<M>) -> M {
+fn register<M: prometheus::core::Collector + Clone + 'static>(metric: prometheus::Result<M>) -> M {
     let metric = metric.expect("names and labels of metrics are constants of the program");
     if let Err(error) = registry().register(Box::new(metric.clone())) {
         tracing::error!(%error, "a metric is not exported");
@@ -46,10 +73,7 @@ mod tests {
 
     #[test]
     fn what_is_registered_is_written() {
-        let metric = register(prometheus::IntCounterVec::new(
-            prometheus::Opts::new("a_test_counter", "for the test"),
-            &["kind"],
-        ));
+        let metric = counters("a_test_counter", "for the test", &["kind"]);
         metric.with_label_values(&["x"]).inc_by(3);
         let text = text();
         assert!(text.contains("a_test_counter{kind=\"x\"} 3\n"), "{text}");

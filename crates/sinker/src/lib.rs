@@ -2,11 +2,13 @@
 //!
 //! An incomplete ProwJob is never deleted, nor the Pod of one.
 
+mod metrics;
 pub mod plan;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use metrics::Seen;
 use plan::PodView;
 use prow_api::labels;
 use prow_api::prowjob::ProwJob;
@@ -59,19 +61,24 @@ pub async fn run(
 
 /// One cycle.
 pub async fn cycle(snapshot: &Snapshot, clients: &Clients, jobs: &Store<ProwJob>, now: Timestamp) -> Cycle {
+    let began = std::time::Instant::now();
     let mut done = Cycle::default();
+    let mut seen = Seen::default();
     let sinker = &snapshot.prow.sinker;
     let prowjobs: Api<ProwJob> = Api::namespaced(clients.infra(), &snapshot.prow.prowjob_namespace);
     let configured: BTreeSet<&str> = snapshot.jobs.periodics.iter().map(|p| p.base.name.as_str()).collect();
     let all = jobs.all();
+    seen.prowjobs = i64::try_from(all.len()).unwrap_or(i64::MAX);
     for (name, reason) in plan::prowjobs(&all, &configured, sinker, now) {
         match prowjobs.delete(&name, &DeleteParams::default()).await {
             Err(error) if !not_found(&error) => {
                 tracing::warn!(prowjob = name, %error, "could not delete the ProwJob");
+                metrics::failed(&mut seen.prowjob_errors, &error);
                 done.failures += 1;
             }
             _ => {
                 tracing::debug!(prowjob = name, reason, "deleted");
+                metrics::count(&mut seen.prowjobs_cleaned, reason);
                 done.prowjobs += 1;
             }
         }
@@ -81,12 +88,13 @@ pub async fn cycle(snapshot: &Snapshot, clients: &Clients, jobs: &Store<ProwJob>
             continue;
         }
         let pods: Api<Pod> = Api::namespaced(client.clone(), &snapshot.prow.pod_namespace);
-        if let Err(error) = clean_pods(&pods, &prowjobs, jobs, snapshot, now, &mut done).await {
+        if let Err(error) = clean_pods(&pods, &prowjobs, jobs, snapshot, now, (&mut done, &mut seen)).await {
             // One cluster that does not answer must not keep the others from being cleaned.
             tracing::warn!(cluster = alias, %error, "could not list Pods");
             done.failures += 1;
         }
     }
+    metrics::show(&seen, began.elapsed());
     done
 }
 
@@ -96,11 +104,12 @@ async fn clean_pods(
     jobs: &Store<ProwJob>,
     snapshot: &Snapshot,
     now: Timestamp,
-    done: &mut Cycle,
+    (done, seen): (&mut Cycle, &mut Seen),
 ) -> Result<(), kube::Error> {
     let mut page = ListParams::default().labels(&format!("{}=true", labels::CREATED_BY_PROW)).limit(500);
     loop {
         let list = pods.list(&page).await?;
+        seen.pods += i64::try_from(list.items.len()).unwrap_or(i64::MAX);
         for pod in &list.items {
             let view = PodView::of(pod);
             let mut job = jobs.get(&view.prowjob);
@@ -125,10 +134,12 @@ async fn clean_pods(
             match pods.delete(&view.name, &DeleteParams::default()).await {
                 Err(error) if !not_found(&error) => {
                     tracing::warn!(pod = view.name, %error, "could not delete the Pod");
+                    metrics::failed(&mut seen.pod_errors, &error);
                     done.failures += 1;
                 }
                 _ => {
                     tracing::debug!(pod = view.name, reason, "deleted");
+                    metrics::count(&mut seen.pods_removed, reason);
                     done.pods += 1;
                 }
             }

@@ -125,7 +125,10 @@ impl Here {
             let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
             let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
             let (name, uid) = (pod.name_any(), pod.uid().unwrap_or_default());
-            pods.delete(&name, &DeleteParams::default()).await.context("cannot delete a Pod")?;
+            // Whoever left at once does not want to wait for its grace period now.
+            pods.delete(&name, &DeleteParams::default().grace_period(1))
+                .await
+                .context("cannot delete a Pod")?;
             await_condition(pods, &name, is_deleted(&uid)).await.context("cannot watch a Pod")?;
         }
         Ok(())
@@ -171,8 +174,8 @@ impl Follower {
                 change = changes.next() => match change {
                     Some(Ok(Some(pod))) => {
                         self.seen.pod = pod;
-                        self.open_logs().await;
                         self.tell_progress();
+                        self.open_logs().await;
                         let waits = self.hopeless();
                         self.note(waits);
                         if is_over(&self.seen.pod) {

@@ -1,0 +1,161 @@
+//! What is asked of Deck, how long it takes and how much it sends, as Prometheus reads it (prow-runtime §13).
+
+use axum::body::{Body, HttpBody};
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::Response;
+use bytes::Bytes;
+use http::header::USER_AGENT;
+use http_body::{Frame, SizeHint};
+use parking_lot::Mutex;
+use prow_service::metrics::{self, HistogramVec};
+use std::collections::BTreeSet;
+use std::pin::Pin;
+use std::sync::LazyLock;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+const LABELS: [&str; 4] = ["path", "method", "status", "user_agent"];
+/// Seconds.
+const DURATIONS: [f64; 14] =
+    [0.005, 0.0078125, 0.015625, 0.03125, 0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 20.0];
+/// Bytes.
+const SIZES: [f64; 12] = [
+    16384.0, 32768.0, 65536.0, 131072.0, 262144.0, 524288.0, 1048576.0, 2097152.0, 4194304.0, 8388608.0,
+    16777216.0, 33554432.0,
+];
+/// Whoever asks says who they are: so many different answers are kept apart.
+const AGENTS: usize = 50;
+const LONGEST_AGENT: usize = 200;
+
+struct Metrics {
+    durations: HistogramVec,
+    sizes: HistogramVec,
+    agents: Mutex<BTreeSet<String>>,
+}
+
+static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
+    durations: metrics::histograms(
+        "deck_http_request_duration_seconds",
+        "From a request to the end of its answer",
+        &LABELS,
+        &DURATIONS,
+    ),
+    sizes: metrics::histograms("deck_http_response_size_bytes", "Bodies of answers", &LABELS, &SIZES),
+    agents: Mutex::default(),
+});
+
+/// Counts a request, when its answer has gone or was given up.
+pub async fn count(request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let path = template(request.uri().path());
+    let method = match request.method().as_str() {
+        known @ ("GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "OPTIONS" | "PATCH") => known.to_owned(),
+        _ => "other".to_owned(),
+    };
+    let agent = request.headers().get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let agent = kept(&mut METRICS.agents.lock(), agent);
+    let response = next.run(request).await;
+    let status = response.status().as_str().to_owned();
+    let labels = [path, method, status, agent];
+    response.map(|inner| Body::new(Counted { inner, sent: 0, began, labels }))
+}
+
+/// A path with a placeholder for what is of one run, as upstream writes them; what Deck has no page at is one label.
+fn template(path: &str) -> String {
+    const ALONE: [&str; 15] = [
+        "/",
+        "/jobs",
+        "/live",
+        "/log",
+        "/prowjob",
+        "/prowjobs.js",
+        "/data.js",
+        "/badge.svg",
+        "/config",
+        "/favicon.ico",
+        "/branding.css",
+        "/healthz",
+        "/github-link",
+        "/git-provider-link",
+        "/pr-history/",
+    ];
+    const BELOW: [&str; 5] = ["/static/", "/view/", "/lines/", "/artifacts/", "/job-history/"];
+    let below = BELOW.iter().find(|start| path.starts_with(**start));
+    match below.or(ALONE.iter().find(|known| **known == path)) {
+        Some(start) if below.is_some() => format!("{start}:path"),
+        Some(known) => (*known).to_owned(),
+        None => "unmatched".to_owned(),
+    }
+}
+
+fn kept(agents: &mut BTreeSet<String>, agent: &str) -> String {
+    if agent.len() > LONGEST_AGENT || !agents.contains(agent) && agents.len() >= AGENTS {
+        return "other".to_owned();
+    }
+    agents.insert(agent.to_owned());
+    agent.to_owned()
+}
+
+struct Counted {
+    inner: Body,
+    sent: u64,
+    began: Instant,
+    labels: [String; 4],
+}
+
+impl HttpBody for Counted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = Pin::new(&mut self.inner).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &frame {
+            self.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        METRICS.durations.with_label_values(&self.labels).observe(self.began.elapsed().as_secs_f64());
+        METRICS.sizes.with_label_values(&self.labels).observe(self.sent as f64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_few_whoever_asks() {
+        for (path, want) in [
+            ("/", "/"),
+            ("/view/gs/b/logs/j/1", "/view/:path"),
+            ("/prowjobs.js", "/prowjobs.js"),
+            ("/wp-login.php", "unmatched"),
+        ] {
+            assert_eq!(template(path), want);
+        }
+        let mut agents = BTreeSet::new();
+        assert_eq!(kept(&mut agents, "curl/8"), "curl/8");
+        for number in 0..1000 {
+            kept(&mut agents, &format!("agent-{number}"));
+        }
+        assert_eq!((agents.len(), kept(&mut agents, "curl/8").as_str()), (AGENTS, "curl/8"));
+        assert_eq!(kept(&mut agents, "another"), "other");
+        assert_eq!(kept(&mut BTreeSet::new(), &"x".repeat(5000)), "other");
+    }
+}
