@@ -107,7 +107,18 @@ async fn connect_to(source: Source) -> Result<Connected, ClusterError> {
 }
 
 /// Makes a client, which runs the credential plugin if there is one: on a thread that may wait.
-async fn make(mut config: Config, source: &Source) -> Result<Client, String> {
+async fn make(config: Config, source: &Source) -> Result<Client, String> {
+    make_unless(config, source, &mut None).await
+}
+
+/// A try that went on when it was not waited for any longer.
+type Hanging = Option<tokio::task::JoinHandle<kube::Result<Client>>>;
+
+/// The same, unless an earlier try hangs: one plugin does not get many threads.
+async fn make_unless(mut config: Config, source: &Source, hanging: &mut Hanging) -> Result<Client, String> {
+    if hanging.as_ref().is_some_and(|earlier| !earlier.is_finished()) {
+        return Err("its credential plugin still hangs".to_owned());
+    }
     let plugin = config.auth_info.exec.as_mut().map(|exec| {
         // Nobody is there to be asked, and what it says of a failure is for the log.
         if exec.interactive_mode != Some(ExecInteractiveMode::Always) {
@@ -119,16 +130,19 @@ async fn make(mut config: Config, source: &Source) -> Result<Client, String> {
         }
     });
     let dry_run = source.dry_run;
-    let made = tokio::task::spawn_blocking(move || client(config, dry_run));
-    match tokio::time::timeout(source.patience, made).await {
+    let mut made = tokio::task::spawn_blocking(move || client(config, dry_run));
+    match tokio::time::timeout(source.patience, &mut made).await {
         Ok(Ok(Ok(client))) => Ok(client),
         Ok(Ok(Err(error))) => Err(plugin.map_or_else(|| error.to_string(), |plugin| plugin.said(&error))),
         Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!(
-            "its credential plugin {:?} did not answer within {} seconds",
-            plugin.map(|plugin| plugin.command).unwrap_or_default(),
-            source.patience.as_secs()
-        )),
+        Err(_) => {
+            *hanging = Some(made);
+            Err(format!(
+                "its credential plugin {:?} did not answer within {} seconds",
+                plugin.map(|plugin| plugin.command).unwrap_or_default(),
+                source.patience.as_secs()
+            ))
+        }
     }
 }
 
@@ -167,10 +181,16 @@ fn client(config: Config, dry_run: bool) -> kube::Result<Client> {
 }
 
 /// Whether a context that no client could be made for can be used now.
-async fn is_whole(alias: &str, source: &Source, namespace: &str, verbs: &[&str]) -> bool {
+async fn is_whole(
+    alias: &str,
+    source: &Source,
+    namespace: &str,
+    verbs: &[&str],
+    hanging: &mut Hanging,
+) -> bool {
     let Ok(mut found) = kubeconfig::resolve(&source.options, &source.disabled).await else { return false };
     let Some(config) = found.contexts.remove(alias) else { return false };
-    match make(config, source).await {
+    match make_unless(config, source, hanging).await {
         Ok(client) => check_pods(&client, namespace, verbs).await.is_ok(),
         Err(_) => false,
     }
@@ -202,7 +222,8 @@ impl Connected {
         clock: SharedClock,
     ) -> impl Future<Output = Restart> + Send + use<> {
         let (files, waiting) = (self.files.clone(), self.waiting.clone());
-        let (broken, source) = (self.broken.clone(), self.source.clone());
+        let mut broken: Vec<(String, Hanging)> = self.broken.iter().map(|a| (a.clone(), None)).collect();
+        let source = self.source.clone();
         async move {
             loop {
                 clock.sleep(LOOK_AGAIN).await;
@@ -214,8 +235,8 @@ impl Connected {
                 if let Some((alias, _)) = waiting.keys().zip(answers).find(|(_, answer)| answer.is_ok()) {
                     return Restart::Recovered(alias.clone());
                 }
-                for alias in &broken {
-                    if is_whole(alias, &source, &namespace, verbs).await {
+                for (alias, hanging) in &mut broken {
+                    if is_whole(alias, &source, &namespace, verbs, hanging).await {
                         return Restart::Recovered(alias.clone());
                     }
                 }
@@ -292,11 +313,11 @@ mod tests {
             assert!(left_out[alias].contains(says), "{alias}: {}", left_out[alias]);
             assert!(!left_out[alias].contains("opensesame"), "{}", left_out[alias]);
         }
-        assert!(!is_whole("late", &source, "pods", &[]).await);
+        assert!(!is_whole("late", &source, "pods", &[], &mut None).await);
         std::fs::write(&there, "").unwrap();
-        assert!(is_whole("late", &source, "pods", &[]).await);
+        assert!(is_whole("late", &source, "pods", &[], &mut None).await);
         // Nobody answers there.
-        assert!(!is_whole("late", &source, "pods", &["get"]).await);
+        assert!(!is_whole("late", &source, "pods", &["get"], &mut None).await);
         let late = Connected { broken: vec!["late".into()], ..connected };
         let restart = late.restart_needed("pods".into(), &[], SystemClock::shared());
         assert_eq!(restart.await, Restart::Recovered("late".into()));
@@ -305,13 +326,21 @@ mod tests {
     #[tokio::test]
     async fn a_credential_plugin_that_hangs_stops_nobody() {
         let dir = tempfile::tempdir().unwrap();
-        let enough = dir.path().join("enough");
-        let script = format!("until [ -e {} ]; do sleep 0.1; done", enough.display());
+        // Until this test is over, however it ends.
+        let script = format!("while [ -d {} ]; do sleep 0.1; done", dir.path().display());
         let path = kubeconfig(dir.path(), &[("hangs", &script)]);
         let connected = connect_to(source(path, Duration::from_secs(3))).await.unwrap();
         assert!(connected.clients.build("plain").is_ok());
         let left_out = &connected.clients.left_out()["hangs"];
         assert!(left_out.contains("did not answer within 3 seconds"), "{left_out}");
-        std::fs::write(enough, "").unwrap();
+        // It is not begun a second time as long as it hangs.
+        let (source, mut hanging) = (connected.source.clone(), None);
+        let mut again = async || {
+            let mut found = kubeconfig::resolve(&source.options, &[]).await.unwrap();
+            let config = found.contexts.remove("hangs").unwrap();
+            make_unless(config, &source, &mut hanging).await.err().unwrap()
+        };
+        assert!(again().await.contains("did not answer"));
+        assert!(again().await.contains("still hangs"));
     }
 }
