@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::request::Target;
-use crate::resources::Resource;
+use crate::resources::{RESOURCES, Resource, groups};
 use crate::status::ApiError;
 
 /// What a caller may do.
@@ -57,8 +57,55 @@ impl Access {
         Err(ApiError::forbidden(resource, name, &why))
     }
 
+    /// The answer to a review of the asker by the asker, if `kind` is one that is answered.
+    pub fn answer(self, kind: &str, mut review: Value) -> Option<Value> {
+        let (group, status) = match kind {
+            "SelfSubjectAccessReview" => return Some(self.review(review)),
+            "SelfSubjectRulesReview" => ("authorization.k8s.io", self.rules()),
+            "SelfSubjectReview" => {
+                let groups = match self {
+                    Access::Everything => json!(["system:masters", "system:authenticated"]),
+                    Access::ReadOnly => json!(["system:authenticated"]),
+                };
+                ("authentication.k8s.io", json!({"userInfo": {"username": self.user(), "groups": groups}}))
+            }
+            _ => return None,
+        };
+        if !review.is_object() {
+            review = json!({});
+        }
+        review["kind"] = json!(kind);
+        review["apiVersion"] = json!(format!("{group}/v1"));
+        review["status"] = status;
+        Some(review)
+    }
+
+    /// What `kubectl auth can-i --list` shows.
+    fn rules(self) -> Value {
+        let resources = match self {
+            Access::Everything => json!([{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]),
+            Access::ReadOnly => {
+                let mut rules = Vec::new();
+                for group in std::iter::once("").chain(groups().into_iter().map(|(group, _)| group)) {
+                    let of = RESOURCES.iter().filter(|r| r.group == group);
+                    let of = of.filter(|r| self.allows("get", r.group, r.plural));
+                    let names: Vec<&str> = of.map(|r| r.plural).collect();
+                    rules.push(
+                        json!({"verbs": ["get", "list", "watch"], "apiGroups": [group], "resources": names}),
+                    );
+                }
+                Value::Array(rules)
+            }
+        };
+        let others = match self {
+            Access::Everything => json!([{"verbs": ["*"], "nonResourceURLs": ["*"]}]),
+            Access::ReadOnly => json!([{"verbs": ["get"], "nonResourceURLs": ["*"]}]),
+        };
+        json!({"resourceRules": resources, "nonResourceRules": others, "incomplete": false})
+    }
+
     /// The answer to a `SelfSubjectAccessReview`.
-    pub fn review(self, mut review: Value) -> Value {
+    fn review(self, mut review: Value) -> Value {
         let asked = &review["spec"]["resourceAttributes"];
         let text = |name: &str| asked[name].as_str().unwrap_or("");
         // What is no resource is discovery and health: anybody who has a token reads it.
@@ -128,6 +175,15 @@ mod tests {
 
     #[test]
     fn reviews_answer_for_the_asker() {
+        let who = Access::ReadOnly.answer("SelfSubjectReview", json!({})).unwrap();
+        assert_eq!(who["status"]["userInfo"]["username"], "viewer");
+        let rules = Access::ReadOnly.answer("SelfSubjectRulesReview", Value::Null).unwrap();
+        let text = rules["status"]["resourceRules"].to_string();
+        assert!(
+            text.contains("configmaps") && text.contains("prowjobs") && !text.contains("secrets"),
+            "{text}"
+        );
+        assert!(Access::Everything.answer("TokenReview", json!({})).is_none());
         let ask = |verb: &str| json!({"spec": {"resourceAttributes": {"verb": verb, "resource": "pods"}}});
         assert_eq!(Access::ReadOnly.review(ask("delete"))["status"]["allowed"], false);
         assert_eq!(Access::ReadOnly.review(ask("list"))["status"]["allowed"], true);

@@ -4,8 +4,18 @@ use serde_json::{Value, json};
 
 use crate::resources::{RESOURCES, groups};
 
-/// The group of access reviews, which are answered but not stored.
-pub const REVIEWS: (&str, &str) = ("authorization.k8s.io", "v1");
+/// Reviews of the asker, which are answered but not stored: group, name in paths, kind.
+const REVIEWS: [(&str, &str, &str); 3] = [
+    ("authorization.k8s.io", "selfsubjectaccessreviews", "SelfSubjectAccessReview"),
+    ("authorization.k8s.io", "selfsubjectrulesreviews", "SelfSubjectRulesReview"),
+    ("authentication.k8s.io", "selfsubjectreviews", "SelfSubjectReview"),
+];
+
+/// The kind of review that is asked for by a POST to this path.
+pub fn review(path: &str) -> Option<&'static str> {
+    let (group, plural) = path.strip_prefix("/apis/")?.split_once("/v1/")?;
+    REVIEWS.iter().find(|(g, p, _)| (*g, *p) == (group, plural)).map(|(_, _, kind)| *kind)
+}
 
 /// The answer to a discovery path, `None` if it is not one.
 pub fn answer(path: &str) -> Option<Value> {
@@ -36,7 +46,7 @@ pub fn answer(path: &str) -> Option<Value> {
 
 fn all_groups() -> Vec<(&'static str, &'static str)> {
     let mut all = groups();
-    all.push(REVIEWS);
+    all.extend([("authorization.k8s.io", "v1"), ("authentication.k8s.io", "v1")]);
     all
 }
 
@@ -86,10 +96,9 @@ fn resource_list(group: &str, version: &str) -> Value {
             sub("log", "Pod", &["get"]);
         }
     }
-    if (group, version) == REVIEWS {
+    for (_, plural, kind) in REVIEWS.iter().filter(|(g, _, _)| *g == group && version == "v1") {
         resources.push(json!({
-            "name": "selfsubjectaccessreviews", "singularName": "selfsubjectaccessreview", "namespaced": false,
-            "kind": "SelfSubjectAccessReview", "verbs": ["create"],
+            "name": plural, "singularName": kind.to_lowercase(), "namespaced": false, "kind": kind, "verbs": ["create"],
         }));
     }
     json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources})

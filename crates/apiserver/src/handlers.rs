@@ -1,5 +1,7 @@
 //! One entry for all requests: decides what is asked, hands it to the part that does it, shapes the answer.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::body::to_bytes;
 use axum::extract::Request;
@@ -23,6 +25,8 @@ use crate::{ApiServer, discovery, expiry, logs, new_uid, object, openapi, protob
 
 /// Largest request body in bytes, as Kubernetes has it.
 const BODY_LIMIT: usize = 3 << 20;
+/// How long a request body may take to come.
+const BODY_TIME: Duration = Duration::from_secs(60);
 /// Objects that one operation of a deletecollection deletes.
 const COLLECTION_CHUNK: usize = 500;
 
@@ -48,12 +52,12 @@ async fn answer(server: &ApiServer, stop: CancellationToken, request: Request) -
     if is_get && let Some(found) = discovery::answer(path).or_else(|| openapi::answer(path)) {
         return Ok(json_response(StatusCode::OK, found.to_string().into()));
     }
-    let (group, version) = discovery::REVIEWS;
     if parts.method == Method::POST
-        && path.strip_prefix("/apis/") == Some(&format!("{group}/{version}/selfsubjectaccessreviews"))
+        && let Some(kind) = discovery::review(path)
     {
-        let review = read_object(&parts, &read(body).await?)?;
-        return Ok(json_response(StatusCode::CREATED, access.review(review).to_string().into()));
+        let asked = read_object(&parts, &read(body).await?)?;
+        let answer = access.answer(kind, asked).ok_or_else(ApiError::no_such_path)?;
+        return Ok(json_response(StatusCode::CREATED, answer.to_string().into()));
     }
     let target = request::target(path).ok_or_else(ApiError::no_such_path)?;
     let query = Query::of(&parts.uri);
@@ -63,7 +67,11 @@ async fn answer(server: &ApiServer, stop: CancellationToken, request: Request) -
 }
 
 async fn read(body: axum::body::Body) -> Result<Bytes, ApiError> {
-    to_bytes(body, BODY_LIMIT).await.map_err(|e| {
+    let read = tokio::time::timeout(BODY_TIME, to_bytes(body, BODY_LIMIT)).await;
+    let read = read.map_err(|_| {
+        ApiError::bad_request(format!("the request body did not come within {} s", BODY_TIME.as_secs()))
+    })?;
+    read.map_err(|e| {
         use std::error::Error;
         let too_large = e.source().is_some_and(|s| s.is::<http_body_util::LengthLimitError>());
         if too_large {

@@ -55,13 +55,13 @@ pub use access::Access;
 pub use credentials::Credentials;
 pub use logs::{LogError, LogOptions, PodLogs};
 pub use schema::document::prowjob_crd;
-pub use store::{FILE_NAME, StoreError};
+pub use store::{Compacted, FILE_NAME, StoreError};
 
 use managed::Manager;
 use resources::{Resource, find};
 use status::ApiError;
-use store::Store;
 use store::tx::Tx;
+use store::{Settings, Store};
 use write::Author;
 
 /// Where the server's time comes from.
@@ -75,13 +75,16 @@ pub struct Options {
     pub sync: bool,
     /// Events kept for watchers that resume (default 10,000). A watch from before them is answered with 410.
     pub history: usize,
+    /// Bytes above which the store's file is made smaller, while the server runs, when most of it is free
+    /// (default 32 MiB).
+    pub compact_above: u64,
     /// The time that objects are stamped with and ages are counted from; the machine's by default.
     pub clock: Clock,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { sync: true, history: 10_000, clock: Arc::new(Timestamp::now) }
+        Options { sync: true, history: 10_000, compact_above: 32 << 20, clock: Arc::new(Timestamp::now) }
     }
 }
 
@@ -90,6 +93,7 @@ impl fmt::Debug for Options {
         f.debug_struct("Options")
             .field("sync", &self.sync)
             .field("history", &self.history)
+            .field("compact_above", &self.compact_above)
             .finish_non_exhaustive()
     }
 }
@@ -168,7 +172,8 @@ impl ApiServer {
     /// # Errors
     /// [`StoreError::InUse`] if another process (or another server in this one) has it open.
     pub fn open(dir: &Path, options: Options) -> Result<ApiServer, Error> {
-        let store = Store::open(dir, options.sync, options.history)?;
+        let Options { sync, history, compact_above, .. } = options;
+        let store = Store::open(dir, Settings { sync, history, compact_above })?;
         let server = ApiServer {
             inner: Arc::new(Inner {
                 store,
@@ -194,6 +199,15 @@ impl ApiServer {
     /// [`ApiServer::router`] for one who may do no more than `access` says.
     pub fn router_for(&self, access: Access) -> axum::Router {
         self.router().layer(axum::Extension(access))
+    }
+
+    /// Makes the store's file as small as what is in it while everything goes on, as the server does by itself when
+    /// most of it is free. `None` if that is under way already.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the file beside it cannot be written; the one in use is as it was.
+    pub async fn compact(&self) -> Result<Option<Compacted>, StoreError> {
+        self.inner.store.compact().await
     }
 
     /// Says where the logs of pods come from. Until then `pods/NAME/log` answers 503.

@@ -1,8 +1,9 @@
 //! Lists: a snapshot, streamed object by object, so that memory does not grow with what is listed.
 //!
 //! A page that continues another one reads the same snapshot, which the store keeps for it, and carries its
-//! resourceVersion. A continuation whose snapshot is gone (it is older than the history, too many others came since, or
-//! the server was started again) is answered with 410, as by Kubernetes: the client lists again.
+//! resourceVersion. A continuation whose snapshot is gone (it is older than the history, too many others came since, the
+//! store's file was compacted, or the server was started again) is answered with 410, as by Kubernetes: the client lists
+//! again, or takes the token in that answer, which goes on behind the same object in what is there by then.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,7 +23,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::object;
-use crate::request::{Format, Query, Target};
+use crate::request::{self, Format, Query, Target};
 use crate::resources::Resource;
 use crate::selector::Selector;
 use crate::status::ApiError;
@@ -150,13 +151,19 @@ impl Scope {
 /// Where a list goes on.
 #[derive(Debug, Serialize, Deserialize)]
 struct Continue {
-    /// resourceVersion of the first page.
+    /// resourceVersion of the first page; 0 to go on in what is there now.
     v: u64,
     /// Last key of the page before.
     k: String,
     /// How many objects are left behind it, where that was counted.
     #[serde(default)]
     n: Option<u64>,
+}
+
+impl Continue {
+    fn token(&self) -> Result<String, ApiError> {
+        Ok(URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).map_err(ApiError::internal)?))
+    }
 }
 
 /// What comes of looking at one object.
@@ -291,6 +298,7 @@ pub fn list(store: &Store, scope: Scope, query: &Query, now: Timestamp) -> Resul
 
 /// The snapshot to read and where to go on in it.
 fn start(store: &Store, scope: &Scope, query: &Query) -> Result<(Arc<Snapshot>, Option<Continue>), ApiError> {
+    request::check_list_options(query, false)?;
     let snapshot = store.snapshot().map_err(ApiError::internal)?;
     let token = query.get("continue");
     if !token.is_empty() {
@@ -299,26 +307,29 @@ fn start(store: &Store, scope: &Scope, query: &Query) -> Result<(Arc<Snapshot>, 
         let at = read
             .filter(|c| c.k.starts_with(&scope.prefix()))
             .ok_or_else(|| ApiError::bad_request("continue key is not valid for this list"))?;
-        let first = store.pinned(at.v).ok_or_else(|| ApiError::expired(at.v, snapshot.version))?;
-        return Ok((first, Some(at)));
+        if query.version()?.is_some() {
+            return Err(ApiError::bad_request(
+                "specifying resource version is not allowed when using continue",
+            ));
+        }
+        if at.v == 0 {
+            return Ok((Arc::new(snapshot), Some(Continue { n: None, ..at })));
+        }
+        return match store.pinned(at.v) {
+            Some(first) => Ok((first, Some(at))),
+            None => Err(ApiError::expired_continue(Continue { v: 0, n: None, ..at }.token()?)),
+        };
     }
     let asked = query.version()?;
     match (query.get("resourceVersionMatch"), asked) {
-        ("" | "NotOlderThan", Some(asked)) if asked > snapshot.version => {
-            Err(ApiError::too_large_version(asked, snapshot.version))
-        }
-        ("Exact", Some(asked)) if asked > snapshot.version => {
+        (_, Some(asked)) if asked > snapshot.version => {
             Err(ApiError::too_large_version(asked, snapshot.version))
         }
         ("Exact", Some(asked)) if asked < snapshot.version => {
             // Old states are not kept, only what changed since.
             Err(ApiError::expired(asked, snapshot.version))
         }
-        ("" | "NotOlderThan", _) | ("Exact", Some(_)) => Ok((Arc::new(snapshot), None)),
-        (other, _) => Err(ApiError::bad_request(format!(
-            "resourceVersionMatch: {other:?} is not allowed with resourceVersion {:?}",
-            query.get("resourceVersion")
-        ))),
+        _ => Ok((Arc::new(snapshot), None)),
     }
 }
 
@@ -378,12 +389,8 @@ impl Page {
                     });
                     meta["remainingItemCount"] = json!(left);
                 }
-                let token = serde_json::to_vec(&Continue {
-                    v: self.version,
-                    k: std::mem::take(&mut self.last),
-                    n: left,
-                });
-                meta["continue"] = Value::from(URL_SAFE_NO_PAD.encode(token.map_err(unreadable)?));
+                let next = Continue { v: self.version, k: std::mem::take(&mut self.last), n: left };
+                meta["continue"] = Value::from(next.token().map_err(|e| StoreError::Record(e.message))?);
             }
             out.extend_from_slice(format!("],\"metadata\":{meta}}}\n").as_bytes());
         }

@@ -134,6 +134,7 @@ pub async fn respond(
             reason: "NotFound",
             message: format!("no log of container \"{container}\" in pod \"{pod}\": {why}"),
             details: None,
+            next: None,
         },
         LogError::NotReady(why) => {
             ApiError::bad_request(format!("container \"{container}\" in pod \"{pod}\" is {why}"))

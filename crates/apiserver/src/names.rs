@@ -124,6 +124,14 @@ pub fn check_metadata(resource: &Resource, object: &Value, causes: &mut Vec<Caus
             causes.push(Cause::too_long("metadata.annotations", ANNOTATIONS_LIMIT));
         }
     }
+    for owner in meta["ownerReferences"].as_array().into_iter().flatten() {
+        for member in ["apiVersion", "kind", "name", "uid"] {
+            if owner[member].as_str().is_none_or(str::is_empty) {
+                let field = format!("metadata.ownerReferences.{member}");
+                causes.push(Cause::invalid(field, &owner[member], "must not be empty"));
+            }
+        }
+    }
     if let Some(finalizers) = meta["finalizers"].as_array() {
         for f in finalizers {
             let problem = match f.as_str() {

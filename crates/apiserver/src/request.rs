@@ -1,7 +1,7 @@
 //! What a request asks for: its path, query and `Accept` header, read once and typed.
 
 use http::{HeaderMap, Uri, header};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::resources::{Resource, find};
 use crate::selector::Selector;
@@ -212,38 +212,126 @@ pub fn format(headers: &HeaderMap, query: &Query) -> Result<Format, ApiError> {
     if asked { Err(ApiError::not_acceptable()) } else { Ok(Format::Object) }
 }
 
-/// `DeleteOptions` from body and query; the body counts where both say something.
+/// `DeleteOptions`: of the body if there is one, else of the query. A body leaves nothing to the query, not even what it
+/// does not mention.
 pub fn delete_options(body: &[u8], query: &Query) -> Result<(crate::write::DeleteOptions, bool), ApiError> {
     let body: Value = if body.is_empty() {
-        Value::Null
+        options_of_query(query)?
     } else {
         serde_json::from_slice(body)
             .map_err(|e| ApiError::bad_request(format!("the delete options are not readable as JSON: {e}")))?
     };
-    let grace =
-        match &body["gracePeriodSeconds"] {
-            Value::Null => match query.get("gracePeriodSeconds") {
-                "" => None,
-                text => Some(text.parse::<i64>().map_err(|_| {
-                    ApiError::bad_request(format!("gracePeriodSeconds: {text:?} is not a whole number"))
-                })?),
-            },
-            value => Some(value.as_i64().ok_or_else(|| {
-                ApiError::bad_request("gracePeriodSeconds in the body is not a whole number")
-            })?),
-        };
+    let grace = match &body["gracePeriodSeconds"] {
+        Value::Null => None,
+        value => Some(value.as_i64().ok_or_else(|| {
+            ApiError::bad_request(format!("gracePeriodSeconds: {value} is not a whole number"))
+        })?),
+    };
     // Ten years: keeps every deletionTimestamp within what clients can read.
     if grace.is_some_and(|g| g > 315_360_000) {
         return Err(ApiError::bad_request("gracePeriodSeconds is longer than ten years"));
     }
+    let invalid = |field, why: &str| ApiError::invalid_options("DeleteOptions.meta.k8s.io", field, why);
+    // Nothing here is owned by anything that is collected, so every policy comes to the same.
+    match &body["propagationPolicy"] {
+        Value::Null => {}
+        _ if !body["orphanDependents"].is_null() => {
+            let why = "Invalid value: orphanDependents and deletionPropagation cannot be both set";
+            return Err(invalid("propagationPolicy", why));
+        }
+        policy if ["Foreground", "Background", "Orphan"].contains(&policy.as_str().unwrap_or("")) => {}
+        other => {
+            let why = format!(
+                "Unsupported value: {other}: supported values: \"Background\", \"Foreground\", \"Orphan\""
+            );
+            return Err(invalid("propagationPolicy", &why));
+        }
+    }
     let dry_run = match body["dryRun"].as_array().map(Vec::as_slice) {
-        None | Some([]) => query.dry_run()?,
-        Some([all]) if all == "All" => true,
-        Some(other) => return Err(ApiError::bad_request(format!("dryRun: {other:?} is not supported"))),
+        None | Some([]) => false,
+        Some(values) => match values.iter().find(|v| **v != "All") {
+            None => true,
+            Some(other) => return Err(unsupported_dry_run(other.as_str().unwrap_or(""))),
+        },
     };
     let text = |name: &str| body["preconditions"][name].as_str().map(str::to_owned);
     let options = crate::write::DeleteOptions { grace, uid: text("uid"), version: text("resourceVersion") };
     Ok((options, dry_run))
+}
+
+/// The delete options that a query can have.
+fn options_of_query(query: &Query) -> Result<Value, ApiError> {
+    let mut options = json!({});
+    match query.get("gracePeriodSeconds") {
+        "" => {}
+        text => {
+            let seconds: i64 = text.parse().map_err(|_| {
+                ApiError::bad_request(format!("gracePeriodSeconds: {text:?} is not a whole number"))
+            })?;
+            options["gracePeriodSeconds"] = json!(seconds);
+        }
+    }
+    for (name, is_flag) in [("propagationPolicy", false), ("orphanDependents", true)] {
+        match query.get(name) {
+            "" => {}
+            _ if is_flag => options[name] = json!(query.flag(name)?),
+            text => options[name] = json!(text),
+        }
+    }
+    if query.dry_run()? {
+        options["dryRun"] = json!(["All"]);
+    }
+    Ok(options)
+}
+
+/// Refuses options of a list or watch that contradict each other, as Kubernetes does.
+pub fn check_list_options(query: &Query, watch: bool) -> Result<(), ApiError> {
+    let (version, matching) = (query.get("resourceVersion"), query.get("resourceVersionMatch"));
+    let refuse = |field, why: &str| Err(ApiError::invalid_options("ListOptions.meta.k8s.io", field, why));
+    let initial = "sendInitialEvents";
+    if watch {
+        // Asked for or asked away, it is the same.
+        let said = !query.get(initial).is_empty();
+        return match matching {
+            "" if said => refuse(
+                "resourceVersionMatch",
+                "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            ),
+            "" => Ok(()),
+            _ if !said => refuse(
+                "resourceVersionMatch",
+                "Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            ),
+            "NotOlderThan" => Ok(()),
+            other => refuse(
+                "resourceVersionMatch",
+                &format!("Unsupported value: {other:?}: supported values: \"NotOlderThan\""),
+            ),
+        };
+    }
+    if !query.get(initial).is_empty() {
+        return refuse(initial, "Forbidden: sendInitialEvents is forbidden for list");
+    }
+    match matching {
+        "" => Ok(()),
+        _ if !query.get("continue").is_empty() => refuse(
+            "resourceVersionMatch",
+            "Forbidden: resourceVersionMatch is forbidden when continue is provided",
+        ),
+        _ if version.is_empty() => refuse(
+            "resourceVersionMatch",
+            "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
+        ),
+        "Exact" if version == "0" => refuse(
+            "resourceVersionMatch",
+            "Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+        ),
+        "Exact" | "NotOlderThan" => Ok(()),
+        other => {
+            let why = format!("Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\"");
+            refuse("resourceVersionMatch", &why)
+        }
+    }
 }
 
 #[cfg(test)]
@@ -327,6 +415,46 @@ mod tests {
         ] {
             assert_eq!(delete_options(body, &q(query)).unwrap_err().code, 400);
         }
-        assert_eq!(delete_options(b"", &q("dryRun=Some")).unwrap_err().code, 422);
+        for query in
+            ["dryRun=Some", "propagationPolicy=Sometimes", "propagationPolicy=Orphan&orphanDependents=true"]
+        {
+            assert_eq!(delete_options(b"", &q(query)).unwrap_err().code, 422, "{query}");
+        }
+        // Where there is a body, the query says nothing.
+        for body in ["{}", "{\"gracePeriodSeconds\":null}", "{\"propagationPolicy\":\"Background\"}"] {
+            let (o, dry) = delete_options(body.as_bytes(), &q("gracePeriodSeconds=7&dryRun=All")).unwrap();
+            assert_eq!((o.grace, dry), (None, false), "{body}");
+        }
+        let (_, dry) = delete_options(br#"{"dryRun": ["All"]}"#, &q("")).unwrap();
+        assert!(dry);
+    }
+
+    #[test]
+    fn options_of_lists_and_watches_fit_together() {
+        for (watch, query, ok) in [
+            (false, "", true),
+            (false, "resourceVersion=7", true),
+            (false, "resourceVersion=7&resourceVersionMatch=Exact", true),
+            (false, "resourceVersion=0&resourceVersionMatch=NotOlderThan", true),
+            (false, "resourceVersion=0&resourceVersionMatch=Exact", false),
+            (false, "resourceVersionMatch=NotOlderThan", false),
+            (false, "resourceVersion=7&resourceVersionMatch=Nearly", false),
+            (false, "resourceVersion=7&resourceVersionMatch=Exact&continue=x", false),
+            (false, "sendInitialEvents=true", false),
+            (true, "resourceVersion=7", true),
+            (true, "resourceVersion=7&resourceVersionMatch=NotOlderThan", false),
+            (true, "sendInitialEvents=true", false),
+            (true, "sendInitialEvents=true&resourceVersionMatch=Exact", false),
+            (true, "sendInitialEvents=true&resourceVersionMatch=NotOlderThan", true),
+            (true, "sendInitialEvents=false&resourceVersionMatch=NotOlderThan", true),
+        ] {
+            let query = Query::of(&format!("/x?{query}").parse().unwrap());
+            let checked = check_list_options(&query, watch);
+            assert_eq!(
+                checked.as_ref().map_err(|e| e.code),
+                if ok { Ok(&()) } else { Err(422) },
+                "{query:?}"
+            );
+        }
     }
 }

@@ -118,11 +118,13 @@ pub struct ApiError {
     pub message: String,
     /// `metav1.StatusDetails`.
     pub details: Option<Value>,
+    /// `metadata.continue`: with which token a list that has expired may go on.
+    pub next: Option<String>,
 }
 
 impl ApiError {
     fn new(code: u16, reason: &'static str, message: impl Into<String>) -> ApiError {
-        ApiError { code, reason, message: message.into(), details: None }
+        ApiError { code, reason, message: message.into(), details: None, next: None }
     }
 
     fn about(mut self, resource: &Resource, name: &str) -> ApiError {
@@ -288,6 +290,13 @@ impl ApiError {
         ApiError::new(410, "Expired", format!("too old resource version: {asked} ({oldest})"))
     }
 
+    /// 410: the page that the client asks for is of a moment that is gone.
+    pub fn expired_continue(next: String) -> ApiError {
+        let why = "the moment that this continue token belongs to is too long ago; list again without it, or go on with \
+                   the token in this answer, which shows the rest as it is now";
+        ApiError { next: Some(next), ..ApiError::new(410, "Expired", why) }
+    }
+
     /// 504: the client is ahead of this server.
     pub fn too_large_version(asked: u64, current: u64) -> ApiError {
         let mut e = ApiError::new(
@@ -324,6 +333,9 @@ impl ApiError {
         });
         if !self.reason.is_empty() {
             status["reason"] = Value::from(self.reason);
+        }
+        if let Some(next) = &self.next {
+            status["metadata"] = json!({"continue": next});
         }
         if let Some(details) = &self.details {
             status["details"] = details.clone();

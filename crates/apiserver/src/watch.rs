@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Clock;
 use crate::list::{self, CHUNK, Flow, Scan, Scope};
 use crate::object;
-use crate::request::{Format, Query};
+use crate::request::{self, Format, Query};
 use crate::status::ApiError;
 use crate::store::event::{Change, Event};
 use crate::store::tx::parse;
@@ -64,11 +64,9 @@ pub fn start(
 ) -> Result<Response, ApiError> {
     let bookmarks = query.flag("allowWatchBookmarks")?;
     let initial_asked = query.flag("sendInitialEvents")?;
-    let matching = query.get("resourceVersionMatch");
-    if (initial_asked && matching != "NotOlderThan") || (!initial_asked && !matching.is_empty()) {
-        let why = "Forbidden: has to be NotOlderThan with sendInitialEvents=true, and absent otherwise";
-        return Err(ApiError::invalid_options("ListOptions.meta.k8s.io", "resourceVersionMatch", why));
-    }
+    request::check_list_options(query, true)?;
+    // Without a version a watch begins with what is there, unless that is asked away.
+    let initial_declined = !initial_asked && !query.get("sendInitialEvents").is_empty();
     let head = store.head();
     let snapshot = store.snapshot().map_err(ApiError::internal)?;
     let asked = query.version()?;
@@ -86,7 +84,7 @@ pub fn start(
         head,
         cursor: asked.unwrap_or(snapshot.version),
         initial: None,
-        mark_initial: initial_asked,
+        mark_initial: initial_asked && bookmarks,
         bookmarks,
         next_bookmark: now + BOOKMARK_EVERY,
         // A timeout beyond what the clock can count is as good as none.
@@ -101,6 +99,7 @@ pub fn start(
                 watch.cursor = asked;
             }
         }
+        None if initial_declined => {}
         _ => {
             watch.cursor = snapshot.version;
             watch.initial = Some(watch.present(snapshot));

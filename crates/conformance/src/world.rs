@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::Server;
 
 /// Longest wait for a watch event that has to come.
-const EVENT: Duration = Duration::from_secs(20);
+const EVENT: Duration = Duration::from_secs(60);
 
 /// A server and a namespace in it.
 pub struct World {
@@ -163,7 +163,12 @@ impl World {
 
     /// Opens a watch; the path has its query.
     pub async fn watch(&self, path: &str) -> Events {
-        let request = Request::get(path).body(Body::empty()).unwrap();
+        self.watch_as(path, "application/json").await
+    }
+
+    /// Opens a watch with an `Accept`.
+    pub async fn watch_as(&self, path: &str, accept: &str) -> Events {
+        let request = Request::get(path).header("accept", accept).body(Body::empty()).unwrap();
         let response = self.server.admin.send(request).await.unwrap();
         assert_eq!(response.status(), 200, "{path}");
         Events { body: response.into_body(), buffer: Vec::new() }

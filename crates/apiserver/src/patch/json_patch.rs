@@ -125,6 +125,7 @@ fn failed(why: String) -> ApiError {
         reason: "Invalid",
         message: format!("the server rejected our request due to an error in our request: {why}"),
         details: None,
+        next: None,
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod pods;
 mod prowjob;
+mod quantity;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -68,7 +69,7 @@ pub fn create(
     uid: &str,
     now: Timestamp,
 ) -> Result<Accepted, ApiError> {
-    typed(resource, &object)?;
+    typed(resource, &mut object)?;
     if !object::meta_str(&object, "resourceVersion").is_empty() {
         return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
     }
@@ -98,7 +99,7 @@ pub fn create(
 
 /// The object after a PUT or patch. Conflicts are the caller's business.
 pub fn update(resource: &Resource, old: &Value, mut new: Value, part: Part) -> Result<Accepted, ApiError> {
-    typed(resource, &new)?;
+    typed(resource, &mut new)?;
     if !resource.is_prowjobs() {
         drop_nulls(&mut new);
     }
@@ -249,7 +250,18 @@ fn drop_nulls(value: &mut Value) {
 }
 
 /// Refuses what does not have the kind's types, as the real server's decoder does.
-fn typed(resource: &Resource, object: &Value) -> Result<(), ApiError> {
+fn typed(resource: &Resource, object: &mut Value) -> Result<(), ApiError> {
+    let refused = |why: &dyn std::fmt::Display| {
+        ApiError::bad_request(format!(
+            "{kind} in version {version:?} cannot be handled as a {kind}: {why}",
+            kind = resource.kind,
+            version = resource.version,
+        ))
+    };
+    if resource.is_pods() {
+        quantity::read(&mut object["spec"]).map_err(|e| refused(&e))?;
+    }
+    let object = &*object;
     let problem = match resource.kind {
         "Pod" => Pod::deserialize(object).err(),
         "Secret" => Secret::deserialize(object).err(),
@@ -263,11 +275,7 @@ fn typed(resource: &Resource, object: &Value) -> Result<(), ApiError> {
     };
     match problem {
         None => Ok(()),
-        Some(e) => Err(ApiError::bad_request(format!(
-            "{kind} in version {version:?} cannot be handled as a {kind}: {e}",
-            kind = resource.kind,
-            version = resource.version,
-        ))),
+        Some(e) => Err(refused(&e)),
     }
 }
 

@@ -9,11 +9,12 @@
 
 use serde_json::{Value, json};
 
+use super::quantity;
 use crate::names;
 use crate::status::Cause;
 
 /// The lists of a pod's containers.
-const CONTAINER_LISTS: [&str; 2] = ["initContainers", "containers"];
+pub const CONTAINER_LISTS: [&str; 2] = ["initContainers", "containers"];
 
 fn default(object: &mut Value, member: &str, value: Value) {
     if object[member].is_null() {
@@ -116,6 +117,12 @@ fn qos_class(spec: &Value) -> &'static str {
 /// Adds what a real API server would refuse about a pod's spec.
 pub fn check(pod: &Value, causes: &mut Vec<Cause>) {
     let spec = &pod["spec"];
+    if let Some(seconds) = spec["activeDeadlineSeconds"].as_i64()
+        && !(1..=i64::from(i32::MAX)).contains(&seconds)
+    {
+        let why = "must be between 1 and 2147483647, inclusive";
+        causes.push(Cause::invalid("spec.activeDeadlineSeconds", &spec["activeDeadlineSeconds"], why));
+    }
     if spec["containers"].as_array().is_none_or(Vec::is_empty) {
         causes.push(Cause::required("spec.containers", ""));
     }
@@ -126,6 +133,7 @@ pub fn check(pod: &Value, causes: &mut Vec<Cause>) {
     let mut volumes: Vec<&str> = Vec::new();
     for (i, volume) in spec["volumes"].as_array().into_iter().flatten().enumerate() {
         check_name(&volume["name"], &format!("spec.volumes[{i}].name"), &mut volumes, causes);
+        check_source(volume, &format!("spec.volumes[{i}]"), causes);
     }
     let mut names: Vec<&str> = Vec::new();
     for list in CONTAINER_LISTS {
@@ -141,9 +149,32 @@ pub fn check(pod: &Value, causes: &mut Vec<Cause>) {
                 causes.push(Cause::unsupported(format!("{at}.imagePullPolicy"), pull, allowed));
             }
             for (e, env) in container["env"].as_array().into_iter().flatten().enumerate() {
-                if env["name"].as_str().is_none_or(str::is_empty) {
-                    causes.push(Cause::required(format!("{at}.env[{e}].name"), ""));
+                let field = || format!("{at}.env[{e}].name");
+                match env["name"].as_str().unwrap_or("") {
+                    "" => causes.push(Cause::required(field(), "")),
+                    name if name.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'=') => {}
+                    _ => {
+                        let why = "environment variable names must be printable ASCII characters without '='";
+                        causes.push(Cause::invalid(field(), &env["name"], why));
+                    }
                 }
+            }
+            for (p, port) in container["ports"].as_array().into_iter().flatten().enumerate() {
+                let field = format!("{at}.ports[{p}].containerPort");
+                match port["containerPort"].as_i64().unwrap_or(0) {
+                    0 => causes.push(Cause::required(field, "")),
+                    1..=65535 => {}
+                    _ => {
+                        let why = "must be between 1 and 65535, inclusive";
+                        causes.push(Cause::invalid(field, &port["containerPort"], why));
+                    }
+                }
+            }
+            quantity::check(&container["resources"], &format!("{at}.resources"), causes);
+            let security = &container["securityContext"];
+            if security["privileged"] == true && security["allowPrivilegeEscalation"] == false {
+                let why = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
+                causes.push(Cause::invalid(format!("{at}.securityContext"), security, why));
             }
             let mut paths: Vec<&str> = Vec::new();
             for (m, mount) in container["volumeMounts"].as_array().into_iter().flatten().enumerate() {
@@ -157,9 +188,31 @@ pub fn check(pod: &Value, causes: &mut Vec<Cause>) {
                 } else if paths.contains(&path) {
                     let why = "must be unique";
                     causes.push(Cause::invalid(format!("{at}.mountPath"), &mount["mountPath"], why));
+                } else if path.contains(':') {
+                    let why = "must not contain ':'";
+                    causes.push(Cause::invalid(format!("{at}.mountPath"), &mount["mountPath"], why));
                 }
                 paths.push(path);
             }
+        }
+    }
+}
+
+/// A volume has one source, which says what it needs.
+fn check_source(volume: &Value, at: &str, causes: &mut Vec<Cause>) {
+    let sources: Vec<&str> = volume
+        .as_object()
+        .into_iter()
+        .flat_map(|v| v.keys())
+        .map(String::as_str)
+        .filter(|k| *k != "name")
+        .collect();
+    for extra in sources.iter().skip(1) {
+        causes.push(Cause::forbidden(format!("{at}.{extra}"), "may not specify more than 1 volume type"));
+    }
+    for (source, needed) in [("secret", "secretName"), ("configMap", "name"), ("hostPath", "path")] {
+        if volume[source].is_object() && volume[source][needed].as_str().is_none_or(str::is_empty) {
+            causes.push(Cause::required(format!("{at}.{source}.{needed}"), ""));
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use redb::ReadableTable;
 use tokio::sync::oneshot;
@@ -145,9 +146,11 @@ impl Inner {
         Some(queue.jobs.drain(..n).collect())
     }
 
-    pub(super) fn commit_group(&self, mut group: Vec<Box<dyn Job>>) -> Answers {
+    pub(super) fn commit_group(self: &Arc<Self>, mut group: Vec<Box<dyn Job>>) -> Answers {
+        let commits = self.commits.lock();
         let committed = match self.commit(&mut group) {
             Ok(events) => {
+                self.count(&events);
                 if let Some(last) = events.last().map(|e| e.version) {
                     let mut ring = self.ring.write();
                     for event in events {
@@ -163,15 +166,36 @@ impl Inner {
             }
             Err(e) => {
                 tracing::error!(error = %e, operations = group.len(), "a commit to the object store failed");
+                if let Err(e) = self.reopen() {
+                    tracing::error!(error = %e, "the object store cannot be opened again; the next write tries it again");
+                }
                 Err(ApiError::internal(e))
             }
         };
+        drop(commits);
         Answers { group, committed }
+    }
+
+    /// Counts what was written; once it is as much as the file holds, the file is looked at.
+    fn count(self: &Arc<Self>, events: &[Arc<Event>]) {
+        // As object, as event, and a like amount for the pages around them.
+        let bytes: u64 = events.iter().map(|e| 4 * e.object.len() as u64).sum();
+        let written = self.written.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if written < self.compact_above || written < self.opened().size().unwrap_or(u64::MAX) {
+            return;
+        }
+        self.written.store(0, Ordering::Relaxed);
+        // Without a runtime the server has not started, and has looked already.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let inner = self.clone();
+            runtime.spawn_blocking(move || inner.compact_if_worthwhile(true));
+        }
     }
 
     /// Runs the operations and commits those that succeeded; gives their events.
     fn commit(&self, group: &mut [Box<dyn Job>]) -> Result<Vec<Arc<Event>>, StoreError> {
-        let txn = self.db.begin_write().map_err(StoreError::of)?;
+        let opened = self.opened();
+        let txn = opened.db.begin_write().map_err(StoreError::of)?;
         let mut all = Vec::new();
         {
             let mut objects = txn.open_table(OBJECTS).map_err(StoreError::of)?;
@@ -209,11 +233,13 @@ impl Inner {
             if !all.is_empty() {
                 meta.insert(VERSION, version).map_err(StoreError::of)?;
                 let floor = version.saturating_sub(self.history);
+                let hold = self.hold.load(Ordering::Acquire);
                 let mut compacted = None;
                 loop {
                     let oldest = events.first().map_err(StoreError::of)?.map(|(v, _)| v.value());
                     // The newest event always stays, so that a watcher can be told what came last.
-                    let is_over = |v: &u64| *v <= floor || (kept > MAX_HISTORY_BYTES && *v < version);
+                    let is_over =
+                        |v: &u64| *v <= hold && (*v <= floor || (kept > MAX_HISTORY_BYTES && *v < version));
                     let Some(oldest) = oldest.filter(is_over) else { break };
                     if let Some(gone) = events.remove(oldest).map_err(StoreError::of)? {
                         let (_, head, object) = gone.value();

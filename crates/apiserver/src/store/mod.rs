@@ -4,27 +4,31 @@
 //! * An acknowledged write is in the file (and, with `sync`, on the disk): it survives SIGKILL.
 //! * One resourceVersion is one event; versions have no holes. Object, event and counter commit together.
 //! * Writers never wait for readers, readers never wait for writers: a read is a snapshot at one version.
+//! * What cannot be written, because the disk is full say, is refused; what is stored can be read, and writes go on by
+//!   themselves when there is room.
 //! * A watcher that asks "what came after N" gets every event after N once, or is told that N is compacted.
 
 mod backend;
 mod commit;
+mod compact;
 pub mod event;
 pub mod tx;
 
 use std::collections::VecDeque;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use redb::backends::FileBackend;
 use redb::{Database, ReadOnlyTable, ReadableDatabase, TableDefinition};
 use tokio::sync::{oneshot, watch};
 
 use crate::resources::Resource;
 use crate::status::ApiError;
+use backend::Opened;
 use commit::{Job, Queue, TypedJob};
+pub use compact::Compacted;
 use event::{Event, Head, Ring};
 use tx::{Objects, Tx};
 
@@ -41,13 +45,11 @@ const HISTORY_BYTES: &str = "historyBytes";
 const MAX_HISTORY_BYTES: u64 = 64 << 20;
 /// Most snapshots that are kept for lists that go on.
 const MAX_PINS: usize = 16;
-/// A file of this size is looked at when it is opened, and made smaller if most of it is free.
-const COMPACT_ABOVE: u64 = 32 << 20;
 /// Layout of the tables above; a newer program that changes it counts up.
 const FORMAT: &str = "format";
 const CURRENT_FORMAT: u64 = 1;
 /// redb's page cache. Its default of 1 GiB would keep every ProwJob in memory.
-const CACHE_BYTES: usize = 16 << 20;
+const CACHE_BYTES: usize = 8 << 20;
 
 /// The file's name in the data directory.
 pub const FILE_NAME: &str = "apiserver.redb";
@@ -82,6 +84,12 @@ pub enum StoreError {
         /// Its format.
         found: u64,
     },
+    /// There is no room for what was to be written.
+    #[error(
+        "the object store has no room on its disk ({0}); what is stored can be read; make \
+         room, and writes go on by themselves"
+    )]
+    Full(std::io::Error),
     /// Reading or writing failed.
     #[error("the object store failed: {0}")]
     Redb(Box<redb::Error>),
@@ -93,8 +101,16 @@ pub enum StoreError {
 impl StoreError {
     /// Any of redb's errors.
     pub fn of(e: impl Into<redb::Error>) -> StoreError {
-        StoreError::Redb(Box::new(e.into()))
+        match e.into() {
+            redb::Error::Io(e) if is_for_want_of_room(&e) => StoreError::Full(e),
+            e => StoreError::Redb(Box::new(e)),
+        }
     }
+}
+
+fn is_for_want_of_room(e: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(e.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 /// Why events after a version cannot be had.
@@ -115,10 +131,31 @@ pub struct Store {
     inner: Arc<Inner>,
 }
 
+/// How a store is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Wait for the disk at every commit.
+    pub sync: bool,
+    /// Events that are kept for watch replay.
+    pub history: usize,
+    /// A file larger than this is made smaller when most of it is free.
+    pub compact_above: u64,
+}
+
 struct Inner {
     /// Snapshots that unfinished lists read from, oldest first. They go with the history that is as old.
     pins: Mutex<VecDeque<Arc<Snapshot>>>,
-    db: Database,
+    dir: PathBuf,
+    db: RwLock<Arc<Opened>>,
+    /// Held by whoever commits, or puts another file in the place of this one.
+    commits: Mutex<()>,
+    /// Events behind this version are kept, whatever their number: a compaction still needs them.
+    hold: AtomicU64,
+    compacting: AtomicBool,
+    /// Bytes written since the file was last looked at.
+    written: AtomicU64,
+    compact_above: u64,
+    sync: bool,
     history: u64,
     queue: Mutex<Queue>,
     ring: RwLock<Ring>,
@@ -132,6 +169,8 @@ pub struct Snapshot {
     pub version: u64,
     /// A watch can start from any version not below this one.
     pub oldest: u64,
+    /// What it reads from, which another file may have replaced meanwhile. Dropped after the table.
+    _opened: Arc<Opened>,
 }
 
 /// Key of an object; `namespace` is empty for cluster-scoped kinds.
@@ -159,50 +198,38 @@ fn prefix_end(prefix: &str) -> String {
 }
 
 impl Store {
-    /// Opens or makes the store in `dir`. `history` is how many events are kept for watch replay.
-    pub fn open(dir: &Path, sync: bool, history: usize) -> Result<Store, StoreError> {
+    /// Opens or makes the store in `dir`.
+    pub fn open(dir: &Path, settings: Settings) -> Result<Store, StoreError> {
         let path = dir.join(FILE_NAME);
         let open_error = |e: redb::Error| StoreError::Open { path: path.clone(), source: Box::new(e) };
         std::fs::create_dir_all(dir).map_err(|e| open_error(redb::Error::Io(e)))?;
-        let mut builder = Database::builder();
-        builder.set_cache_size(CACHE_BYTES);
-        // There are Secrets among the objects: the file is its owner's alone.
-        let file = std::fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|e| open_error(redb::Error::Io(e)))?;
-        let opened = FileBackend::new(file).and_then(|file| match sync {
-            true => builder.create_with_backend(file),
-            false => builder.create_with_backend(backend::Unsynced(file)),
-        });
-        let mut db = opened.map_err(|e| match e {
-            redb::DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.clone() },
-            e => open_error(e.into()),
-        })?;
-        let version = prepare(&db, &path)?;
-        let size = std::fs::metadata(&path).map_err(|e| open_error(redb::Error::Io(e)))?.len();
-        if size > COMPACT_ABOVE && in_use(&db)? < size / 2 {
-            db.compact().map_err(StoreError::of)?;
-            tracing::info!(path = %path.display(), before = size, "the object store was made smaller");
-        }
+        let file = backend::lock(&path)?;
+        compact::clean(dir);
+        let opened = Opened::of(file, settings.sync).map_err(open_error)?;
+        let version = prepare(&opened.db, &path)?;
         let inner = Inner {
             pins: Mutex::default(),
-            db,
-            history: history.max(1) as u64,
+            dir: dir.to_owned(),
+            db: RwLock::new(Arc::new(opened)),
+            commits: Mutex::default(),
+            hold: AtomicU64::new(u64::MAX),
+            compacting: AtomicBool::new(false),
+            written: AtomicU64::new(0),
+            compact_above: settings.compact_above,
+            sync: settings.sync,
+            history: settings.history.max(1) as u64,
             queue: Mutex::default(),
             ring: RwLock::default(),
             head: watch::Sender::new(version),
         };
+        inner.compact_if_worthwhile(false);
         Ok(Store { inner: Arc::new(inner) })
     }
 
     /// A view of now.
     pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        let txn = self.inner.db.begin_read().map_err(StoreError::of)?;
+        let opened = self.inner.opened();
+        let txn = opened.db.begin_read().map_err(StoreError::of)?;
         let meta = txn.open_table(META).map_err(StoreError::of)?;
         let number = |name| -> Result<u64, StoreError> {
             Ok(meta.get(name).map_err(StoreError::of)?.map_or(0, |v| v.value()))
@@ -211,7 +238,15 @@ impl Store {
             version: number(VERSION)?,
             oldest: number(COMPACTED)?,
             objects: txn.open_table(OBJECTS).map_err(StoreError::of)?,
+            _opened: opened,
         })
+    }
+
+    /// Makes the file as small as what is in it while everything goes on; `None` if that is under way already.
+    pub async fn compact(&self) -> Result<Option<Compacted>, StoreError> {
+        let inner = self.inner.clone();
+        let done = tokio::task::spawn_blocking(move || inner.compact()).await;
+        done.unwrap_or_else(|e| Err(StoreError::Record(format!("the compaction broke off: {e}"))))
     }
 
     /// Keeps a snapshot for a list that is not finished. The number is bounded, and so is the age in versions.
@@ -284,9 +319,33 @@ impl Store {
 }
 
 impl Inner {
+    fn opened(&self) -> Arc<Opened> {
+        self.db.read().clone()
+    }
+
+    /// From now on this one is read and written.
+    fn replace(&self, opened: Opened) {
+        *self.db.write() = Arc::new(opened);
+    }
+
+    /// Goes on after a failed commit, which leaves a database that refuses everything. What was committed is what the
+    /// file says, which may be more than was acknowledged.
+    fn reopen(&self) -> Result<(), StoreError> {
+        let opened = self.opened().again().map_err(StoreError::of)?;
+        let read = opened.db.begin_read().map_err(StoreError::of)?;
+        let meta = read.open_table(META).map_err(StoreError::of)?;
+        let version = meta.get(VERSION).map_err(StoreError::of)?.map_or(0, |v| v.value());
+        drop((meta, read));
+        self.replace(opened);
+        *self.ring.write() = Ring::default();
+        self.head.send_if_modified(|head| std::mem::replace(head, version) != version);
+        Ok(())
+    }
+
     fn read_events(&self, cursor: u64, limit: usize) -> Result<Vec<Arc<Event>>, SinceError> {
         let failed = |e: redb::Error| SinceError::Store(StoreError::of(e));
-        let txn = self.db.begin_read().map_err(|e| failed(e.into()))?;
+        let opened = self.opened();
+        let txn = opened.db.begin_read().map_err(|e| failed(e.into()))?;
         let meta = txn.open_table(META).map_err(|e| failed(e.into()))?;
         let oldest = meta.get(COMPACTED).map_err(|e| failed(e.into()))?.map_or(0, |v| v.value());
         if cursor < oldest {
@@ -308,6 +367,20 @@ impl Inner {
             }));
         }
         Ok(events)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let opened = self.opened();
+        // This one and the field's: nobody else reads from it, so it closes as it should. A reader that goes on must
+        // neither keep the file locked nor write to it when it ends.
+        if Arc::strong_count(&opened) > 2 {
+            opened.retire();
+            if let Err(e) = opened.file.unlock() {
+                tracing::warn!(error = %e, "the object store's file stays locked until its last reader ends");
+            }
+        }
     }
 }
 
@@ -348,14 +421,6 @@ impl Snapshot {
         }
         Ok(())
     }
-}
-
-/// Bytes of the file that hold something.
-fn in_use(db: &Database) -> Result<u64, StoreError> {
-    let txn = db.begin_write().map_err(StoreError::of)?;
-    let stats = txn.stats().map_err(StoreError::of)?;
-    txn.abort().map_err(StoreError::of)?;
-    Ok(stats.stored_bytes() + stats.metadata_bytes() + stats.fragmented_bytes())
 }
 
 /// Makes the tables in a new file; gives the newest version.

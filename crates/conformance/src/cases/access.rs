@@ -12,6 +12,7 @@ pub const CASES: &[Case] = cases! {
     "a viewer reads" => reads,
     "a viewer is refused writes and Secrets" => refused,
     "access can be asked about" => reviews,
+    "one can ask who one is" => who,
 };
 
 async fn as_viewer(w: &World, method: &str, path: &str, body: &Value) -> Answer {
@@ -63,6 +64,34 @@ async fn refused(w: World) {
     assert!(
         status["message"].as_str().unwrap().contains("cannot patch resource \"pods/status\""),
         "{status}"
+    );
+}
+
+async fn who(w: World) {
+    let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+    let ask = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
+    assert_eq!(w.post(path, &ask).await.is(201)["status"]["userInfo"]["username"], "admin");
+    let viewer = as_viewer(&w, "POST", path, &ask).await.is(201);
+    assert_eq!(
+        (&viewer["kind"], &viewer["status"]["userInfo"]["username"]),
+        (&json!("SelfSubjectReview"), &json!("viewer"))
+    );
+    let path = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
+    let ask = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview",
+        "spec": {"namespace": w.namespace}});
+    let may = |review: &Value, verb: &str, resource: &str| {
+        let says = |rule: &Value, list: &str, word: &str| {
+            rule[list].as_array().into_iter().flatten().any(|v| v == word || v == "*")
+        };
+        let rules = review["status"]["resourceRules"].as_array().unwrap();
+        rules
+            .iter()
+            .any(|r| says(r, "verbs", verb) && says(r, "resources", resource) && says(r, "apiGroups", ""))
+    };
+    assert!(may(&w.post(path, &ask).await.is(201), "delete", "secrets"));
+    let viewer = as_viewer(&w, "POST", path, &ask).await.is(201);
+    assert!(
+        may(&viewer, "list", "pods") && !may(&viewer, "delete", "pods") && !may(&viewer, "get", "secrets")
     );
 }
 

@@ -11,6 +11,7 @@ use crate::world::{World, fields, map, names, pod, version};
 pub const CASES: &[Case] = cases! {
     "Pods get their defaults" => pod_defaults,
     "Pods that cannot be are refused" => pod_refusals,
+    "resources are quantities" => quantities,
     "a running Pod's spec does not change" => pod_changes,
     "status and spec are written apart" => pod_status,
     "a Pod is bound to a node once" => binding,
@@ -107,11 +108,60 @@ async fn pod_refusals(w: World) {
             json!([{"name": "v", "emptyDir": {}}, {"name": "v", "emptyDir": {}}]),
             "spec.volumes[1].name",
         ),
+        (
+            "/spec/volumes",
+            json!([{"name": "v", "emptyDir": {}, "secret": {"secretName": "s"}}]),
+            "spec.volumes[0].secret",
+        ),
+        ("/spec/volumes", json!([{"name": "v", "secret": {}}]), "spec.volumes[0].secret.secretName"),
+        ("/spec/volumes", json!([{"name": "v", "configMap": {}}]), "spec.volumes[0].configMap.name"),
+        ("/spec/volumes", json!([{"name": "v", "hostPath": {"path": ""}}]), "spec.volumes[0].hostPath.path"),
+        ("/spec/activeDeadlineSeconds", json!(0), "spec.activeDeadlineSeconds"),
+        (
+            "/spec/containers",
+            json!([{"name": "a", "image": "x", "env": [{"name": "A=B"}]}]),
+            "spec.containers[0].env[0].name",
+        ),
+        (
+            "/spec/containers",
+            json!([{"name": "a", "image": "x", "ports": [{"containerPort": 70000}]}]),
+            "spec.containers[0].ports[0].containerPort",
+        ),
+        (
+            "/spec/containers",
+            json!([{"name": "a", "image": "x", "ports": [{}]}]),
+            "spec.containers[0].ports[0].containerPort",
+        ),
+        (
+            "/spec/containers",
+            json!([{"name": "a", "image": "x", "securityContext": {"privileged": true, "allowPrivilegeEscalation": false}}]),
+            "spec.containers[0].securityContext",
+        ),
     ] {
         let status = w.post(&pods, &with(pointer, value)).await.refused(422, "Invalid");
         assert!(fields(&status).contains(&field.to_owned()), "{field}: {status}");
     }
     w.post(&pods, &with("/spec/hostname", json!(1))).await.refused(400, "BadRequest");
+}
+
+async fn quantities(w: World) {
+    let pods = w.core("pods");
+    let with = |name: &str, resources: Value| {
+        let mut body = pod(name);
+        body["spec"]["containers"][0]["resources"] = resources;
+        body
+    };
+    let made = w.post(&pods, &with("p", json!({"limits": {"cpu": 1, "memory": "1Gi"}}))).await.is(201);
+    let resources = &made["spec"]["containers"][0]["resources"];
+    assert_eq!(resources["limits"], json!({"cpu": "1", "memory": "1Gi"}));
+    assert_eq!(resources["requests"], resources["limits"]);
+    w.post(&pods, &with("q", json!({"limits": {"cpu": "lots"}}))).await.refused(400, "BadRequest");
+    let above = json!({"limits": {"cpu": "1"}, "requests": {"cpu": "1500m"}});
+    let status = w.post(&pods, &with("q", above)).await.refused(422, "Invalid");
+    assert_eq!(fields(&status), ["spec.containers[0].resources.requests"]);
+    let below = json!({"limits": {"memory": "-1"}});
+    let status = w.post(&pods, &with("q", below)).await.refused(422, "Invalid");
+    assert!(fields(&status).contains(&"spec.containers[0].resources.limits[memory]".to_owned()), "{status}");
 }
 
 async fn pod_changes(w: World) {

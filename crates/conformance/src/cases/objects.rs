@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::cases;
 use crate::Case;
-use crate::world::{World, fields, labelled, map, names, version};
+use crate::world::{World, fields, labelled, map, names, pod, version};
 
 pub const CASES: &[Case] = cases! {
     "discovery names every kind" => discovery,
@@ -21,6 +21,10 @@ pub const CASES: &[Case] = cases! {
     "finalizers hold a deletion" => finalizers,
     "a collection is deleted by selector" => collection,
     "a dry run leaves nothing" => dry_run,
+    "a deletion's options come from its body, or else its query" => deletion_options,
+    "owners are named in full" => owner_references,
+    "what is too large is refused" => too_large,
+    "what is not there is not found" => absent_paths,
 };
 
 async fn discovery(w: World) {
@@ -227,4 +231,82 @@ async fn dry_run(w: World) {
     w.delete(&at, &json!({"dryRun": ["All"]})).await.is(200);
     assert_eq!(w.get(&at).await.is(200), made);
     w.post(&format!("{maps}?dryRun=Some"), &map("n")).await.is(422);
+}
+
+async fn deletion_options(w: World) {
+    let (maps, pods) = (w.core("configmaps"), w.core("pods"));
+    let at = format!("{maps}/m");
+    w.post(&maps, &map("m")).await.is(201);
+    for query in
+        ["dryRun=Some", "propagationPolicy=Sometimes", "propagationPolicy=Orphan&orphanDependents=true"]
+    {
+        w.delete(&format!("{at}?{query}"), &Value::Null).await.refused(422, "Invalid");
+    }
+    w.delete(&at, &json!({"propagationPolicy": "Sometimes"})).await.refused(422, "Invalid");
+    w.delete(&at, &json!({"dryRun": ["Some"]})).await.refused(422, "Invalid");
+    let unreadable = w.delete(&at, &json!({"gracePeriodSeconds": "soon"})).await;
+    assert!(matches!(unreadable.code, 400 | 500), "{}", unreadable.body);
+    w.delete(&format!("{at}?dryRun=All&propagationPolicy=Background"), &Value::Null).await.is(200);
+    w.get(&at).await.is(200);
+    // A body leaves nothing to the query.
+    let mut bound = pod("p");
+    bound["spec"]["nodeName"] = json!("node-1");
+    w.post(&pods, &bound).await.is(201);
+    let going = w
+        .delete(&format!("{pods}/p?gracePeriodSeconds=5"), &json!({"propagationPolicy": "Background"}))
+        .await;
+    assert_eq!(going.is(200)["metadata"]["deletionGracePeriodSeconds"], 30);
+    let sooner = w.delete(&format!("{pods}/p?gracePeriodSeconds=7"), &Value::Null).await.is(200);
+    assert_eq!(sooner["metadata"]["deletionGracePeriodSeconds"], 7);
+    w.delete(&format!("{at}?dryRun=All"), &json!({})).await.is(200);
+    w.get(&at).await.refused(404, "NotFound");
+}
+
+async fn owner_references(w: World) {
+    let maps = w.core("configmaps");
+    let owned = |name: &str, owner: Value| {
+        let mut body = map(name);
+        body["metadata"]["ownerReferences"] = json!([owner]);
+        body
+    };
+    let owner = w.post(&maps, &map("owner")).await.is(201);
+    let reference =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner["metadata"]["uid"]});
+    let made = w.post(&maps, &owned("m", reference.clone())).await.is(201);
+    assert_eq!(made["metadata"]["ownerReferences"], json!([reference]));
+    let mut nameless = reference.clone();
+    nameless["uid"] = json!("");
+    let status = w.post(&maps, &owned("n", nameless)).await.refused(422, "Invalid");
+    assert_eq!(fields(&status), ["metadata.ownerReferences.uid"]);
+}
+
+async fn too_large(w: World) {
+    let maps = w.core("configmaps");
+    let of = |bytes: usize| {
+        let mut body = map("m");
+        body["data"]["a"] = json!("x".repeat(bytes));
+        body
+    };
+    w.post(&maps, &of((1 << 20) + 1)).await.refused(422, "Invalid");
+    w.post(&maps, &of(4 << 20)).await.refused(413, "RequestEntityTooLarge");
+    w.post(&maps, &of((1 << 20) - 10)).await.is(201);
+    let mut noted = map("n");
+    noted["metadata"]["annotations"] = json!({"a": "x".repeat(256 << 10)});
+    let status = w.post(&maps, &noted).await.refused(422, "Invalid");
+    assert_eq!(fields(&status), ["metadata.annotations"]);
+}
+
+async fn absent_paths(w: World) {
+    let pods = w.core("pods");
+    w.post(&pods, &pod("p")).await.is(201);
+    w.get(&format!("{pods}/p/nonsense")).await.is(404);
+    w.get(&w.core("nonsense")).await.is(404);
+    w.get("/apis/nonsense.example.com/v1/things").await.is(404);
+    w.get("/api/v9/pods").await.is(404);
+    w.merge(&format!("{}/m/status", w.core("configmaps")), &json!({})).await.is(404);
+    let version = w.get("/version").await.is(200);
+    assert_eq!(version["major"], "1");
+    for path in ["/livez", "/readyz", "/healthz"] {
+        assert_eq!(w.get(path).await.is(200), "ok");
+    }
 }

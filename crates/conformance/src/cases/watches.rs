@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::cases;
 use crate::Case;
-use crate::world::{World, labelled, map, pod, version};
+use crate::world::{World, fields, labelled, map, pod, version};
 
 pub const CASES: &[Case] = cases! {
     "a watch tells every change after its version" => changes,
@@ -17,6 +17,8 @@ pub const CASES: &[Case] = cases! {
     "a streaming list marks its end" => streaming_list,
     "history that is gone is refused with 410" => compacted,
     "a watch is asked for properly" => malformed,
+    "the present can be declined" => declined,
+    "a watch of metadata and of rows" => shaped,
 };
 
 async fn changes(w: World) {
@@ -179,6 +181,46 @@ async fn malformed(w: World) {
     let maps = w.core("configmaps");
     let refused = w.get(&format!("{maps}?watch=true&resourceVersion=nonsense")).await;
     assert!(refused.code >= 400, "{}", refused.body);
-    let refused = w.get(&format!("{maps}?watch=true&sendInitialEvents=true")).await;
-    assert_eq!(refused.code, 422, "{}", refused.body);
+    for query in [
+        "sendInitialEvents=true",
+        "sendInitialEvents=true&resourceVersionMatch=Exact",
+        "sendInitialEvents=false",
+        "resourceVersionMatch=NotOlderThan&resourceVersion=1",
+    ] {
+        let status = w.get(&format!("{maps}?watch=true&{query}")).await.refused(422, "Invalid");
+        assert!(fields(&status).contains(&"resourceVersionMatch".to_owned()), "{query}: {status}");
+    }
+}
+
+async fn declined(w: World) {
+    let maps = w.core("configmaps");
+    w.post(&maps, &labelled("a", "w", "1")).await.is(201);
+    let query = "watch=true&sendInitialEvents=false&resourceVersionMatch=NotOlderThan&timeoutSeconds=30";
+    let mut events = w.watch(&format!("{maps}?{query}&labelSelector=w")).await;
+    w.post(&maps, &labelled("b", "w", "1")).await.is(201);
+    assert_eq!(events.brief().await, "ADDED b");
+}
+
+async fn shaped(w: World) {
+    let maps = w.core("configmaps");
+    w.post(&maps, &labelled("a", "w", "1")).await.is(201);
+    let path = format!("{maps}?watch=true&labelSelector=w");
+    let accept = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io,application/json";
+    let event = w.watch_as(&path, accept).await.next().await.unwrap();
+    assert_eq!(
+        (&event["type"], &event["object"]["kind"]),
+        (&json!("ADDED"), &json!("PartialObjectMetadata"))
+    );
+    assert_eq!(event["object"]["metadata"]["name"], "a");
+    assert!(event["object"].get("data").is_none());
+    let accept = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+    let mut rows = w.watch_as(&path, accept).await;
+    let event = rows.next().await.unwrap();
+    assert_eq!(
+        (&event["object"]["kind"], &event["object"]["rows"][0]["cells"][0]),
+        (&json!("Table"), &json!("a"))
+    );
+    w.post(&maps, &labelled("b", "w", "1")).await.is(201);
+    let event = rows.next().await.unwrap();
+    assert_eq!(event["object"]["rows"][0]["object"]["metadata"]["name"], "b");
 }
