@@ -1,5 +1,5 @@
 //! Bodies in Kubernetes' protobuf, for the few kinds that kubectl sends so: `create configmap`, `create secret`,
-//! `create namespace`, `create serviceaccount`, `auth can-i`. Everything else is taken as JSON only.
+//! `create namespace`, `create serviceaccount`, `auth can-i`, `auth whoami`. Everything else is taken as JSON only.
 //!
 //! A body is `k8s\0` and an envelope with kind and raw object. A member that is not in the tables below is refused
 //! rather than lost, unless it is one that the server decides anyway.
@@ -86,12 +86,19 @@ static REVIEW_SPEC: Shape = Shape(&[
 static REVIEW: Shape =
     Shape(&[(1, "metadata", Message(&META)), (2, "spec", Message(&REVIEW_SPEC)), (3, "status", Ignored)]);
 
+static RULES_SPEC: Shape = Shape(&[(1, "namespace", Text)]);
+static RULES_REVIEW: Shape =
+    Shape(&[(1, "metadata", Message(&META)), (2, "spec", Message(&RULES_SPEC)), (3, "status", Ignored)]);
+static WHO: Shape = Shape(&[(1, "metadata", Message(&META)), (2, "status", Ignored)]);
+
 static KINDS: &[(&str, &str, &Shape)] = &[
     ("v1", "ConfigMap", &CONFIG_MAP),
     ("v1", "Secret", &SECRET),
     ("v1", "Namespace", &NAMESPACE),
     ("v1", "ServiceAccount", &SERVICE_ACCOUNT),
     ("authorization.k8s.io/v1", "SelfSubjectAccessReview", &REVIEW),
+    ("authorization.k8s.io/v1", "SelfSubjectRulesReview", &RULES_REVIEW),
+    ("authentication.k8s.io/v1", "SelfSubjectReview", &WHO),
 ];
 
 /// Reads a body into the object that the same body in JSON would be.

@@ -24,7 +24,9 @@ const CHILD: &str = "PROW_APISERVER_CRASH_CHILD";
 /// How often the child is killed, unless the environment says another number.
 const ROUNDS: usize = 100;
 /// Most acknowledged writes before a kill.
-const WRITES: usize = 300;
+const WRITES: usize = 150;
+/// Events that are kept: more than two rounds make, and few enough for a compaction to be short.
+const HISTORY: usize = 2000;
 /// A chain of a create, a patch and, every other time, a deletion begins so often, whatever became of those before it.
 const CHAIN_EVERY: Duration = Duration::from_millis(4);
 /// Writes a second that this comes to.
@@ -43,7 +45,7 @@ fn tell(line: &str) {
 async fn child(dir: &Path) {
     let round = std::env::var("ROUND").unwrap();
     let sync = round.ends_with(['0', '2', '4', '6', '8']);
-    let server = ApiServer::open(dir, Options { sync, ..Options::default() }).unwrap();
+    let server = ApiServer::open(dir, Options { sync, history: HISTORY, ..Options::default() }).unwrap();
     let w = World { dir: tempfile::tempdir().unwrap(), server };
     let mut events = w.watch(&format!("{MAPS}?watch=true")).await;
     tokio::spawn(async move {
@@ -55,8 +57,8 @@ async fn child(dir: &Path) {
     let server = w.server.clone();
     tokio::spawn(async move {
         loop {
+            tell("compacting");
             server.compact().await.unwrap();
-            tell("compacted");
         }
     });
     // What was missed is made up for at once: so many are offered, however slow the server.
@@ -103,8 +105,8 @@ struct Told {
     wrote: Vec<(u64, String, String)>,
     /// Version and name of events that its watcher saw.
     saw: Vec<(u64, String)>,
-    /// Compactions that ended.
-    compacted: usize,
+    /// Compactions that began; the kill met the last of them.
+    compactions: usize,
     /// From the first acknowledged write to the kill.
     wrote_for: Duration,
 }
@@ -129,7 +131,7 @@ async fn killed(dir: &Path, round: usize) -> Told {
                 first.get_or_insert_with(Instant::now);
                 told.wrote.push((at.parse().unwrap(), method.to_owned(), name.to_owned()));
             }
-            ["compacted"] => told.compacted += 1,
+            ["compacting"] => told.compactions += 1,
             ["saw", at, name] => told.saw.push((at.parse().unwrap(), name.trim_matches('"').to_owned())),
             _ => {}
         }
@@ -175,7 +177,9 @@ async fn nothing_is_lost_when_killed() {
     }
     let rounds = std::env::var("PROW_CRASH_ROUNDS").map_or(ROUNDS, |n| n.parse().unwrap());
     let dir = tempfile::tempdir().unwrap();
-    let open = || ApiServer::open(dir.path(), Options { sync: false, ..Options::default() }).unwrap();
+    let open = || {
+        ApiServer::open(dir.path(), Options { sync: false, history: HISTORY, ..Options::default() }).unwrap()
+    };
     let w = World { dir: tempfile::tempdir().unwrap(), server: open() };
     let mut mirror = Mirror { at: version(&w.get(MAPS).await.1), names: BTreeMap::new() };
     drop(w);
@@ -183,7 +187,7 @@ async fn nothing_is_lost_when_killed() {
     for round in 0..rounds {
         let told = killed(dir.path(), round).await;
         writes += told.wrote.len();
-        compactions += told.compacted;
+        compactions += told.compactions;
         wrote_for += told.wrote_for;
         let w = World { dir: tempfile::tempdir().unwrap(), server: open() };
         let before = mirror.at;

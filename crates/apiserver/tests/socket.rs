@@ -271,6 +271,8 @@ async fn kubectl_works() {
     k.ok(&["create", "serviceaccount", "robot", "-n", "work"]).await;
     assert_eq!(k.ok(&["get", "secret", "token", "-n", "work", "-o", "jsonpath={.data.a}"]).await, "Yg==");
     assert_eq!(k.ok(&["auth", "can-i", "create", "pods"]).await, "yes\n");
+    assert!(k.ok(&["auth", "can-i", "--list"]).await.contains("*.*"));
+    assert!(k.ok(&["auth", "whoami"]).await.contains("admin"));
     k.ok(&["delete", "namespace", "work"]).await;
     assert!(k.run(&["get", "namespace", "work"]).await.is_err());
 
