@@ -6,7 +6,7 @@ use crate::goregex::GoRegex;
 use crate::jobfile::{JobKind, RawJob, WrittenJob, of_job};
 use crate::jobs::{Brancher, ChangeMatcher, JobBase, Periodic, Postsubmit, Presubmit};
 use crate::podtemplate::Pool;
-use crate::presets::{self, Layer};
+use crate::presets::Layers;
 use crate::prowconfig::{ProwConfig, decoration_matches};
 use prow_api::DecorationConfig;
 use prow_api::prowjob::{DEFAULT_CLUSTER, KUBERNETES_AGENT, ProwJobDefault};
@@ -18,8 +18,8 @@ pub(crate) const DEFAULT_TENANT: &str = "GlobalDefaultID";
 
 /// What all jobs are defaulted from; one for each thread, for its caches.
 pub(crate) struct Defaulter<'c> {
-    prow: &'c ProwConfig,
-    presets: &'c [Layer<'c>],
+    pub prow: &'c ProwConfig,
+    presets: &'c Layers<'c>,
     pool: &'c Pool,
     decorate_all_jobs: bool,
     decorations: HashMap<(String, String), Arc<DecorationConfig>>,
@@ -31,7 +31,7 @@ pub(crate) struct Defaulter<'c> {
 impl<'c> Defaulter<'c> {
     pub(crate) fn new(
         prow: &'c ProwConfig,
-        presets: &'c [Layer<'c>],
+        presets: &'c Layers<'c>,
         pool: &'c Pool,
         decorate_all_jobs: bool,
     ) -> Defaulter<'c> {
@@ -85,7 +85,8 @@ impl<'c> Defaulter<'c> {
         match self.pattern(text) {
             Ok(regex) => Some(regex),
             Err(reason) => {
-                self.error(job, kind, repo, format!("{key}: {reason}"));
+                // A pattern that was read is wrong whatever else of the job was not.
+                self.errors.push(of_job(job, kind, repo, &format!("{key}: {reason}")));
                 None
             }
         }
@@ -188,7 +189,7 @@ impl<'c> Defaulter<'c> {
         let prowjob_defaults = Some(self.tenant(own_defaults, &owner, &cluster));
         let mut spec = job.spec.take();
         if let Some(spec) = &mut spec
-            && let Err(reason) = presets::apply(self.presets, &job.raw.labels, spec)
+            && let Err(reason) = self.presets.apply(&job.raw.labels, spec)
         {
             self.error(job, kind, repo, reason);
         }

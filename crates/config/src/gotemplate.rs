@@ -35,7 +35,7 @@ impl GoTemplate {
     pub fn new(source: &str) -> Result<GoTemplate, TemplateError> {
         let mut template = Template::default();
         template.add_funcs(&[("replace", replace as Func), ("index", index), ("eq", eq), ("ne", ne)]);
-        template.parse(source).map_err(|e| TemplateError::Parse(e.to_string()))?;
+        template.parse(source).map_err(|e| TemplateError::Parse(plainly(&e.to_string())))?;
         Ok(GoTemplate { source: source.into(), compiled: Some(Arc::new(template)) })
     }
 
@@ -60,6 +60,16 @@ impl GoTemplate {
         template
             .render(&Context::from(convert(data)))
             .map_err(|e| TemplateError::Render { template: self.source.to_string(), reason: e.to_string() })
+    }
+}
+
+/// The crate's `template: NAME:LINE:NUMBER:NUMBER:what is wrong`, of a template without a name, for people.
+fn plainly(error: &str) -> String {
+    let parts = error.strip_prefix("template: :").map(|rest| rest.splitn(4, ':').collect::<Vec<_>>());
+    match parts.as_deref() {
+        Some(["1", _, _, what]) => (*what).to_owned(),
+        Some([line, _, _, what]) => format!("{what}, in its line {line}"),
+        _ => error.to_owned(),
     }
 }
 

@@ -1,13 +1,13 @@
 //! Reading the jobs of one file (prow-config §5): every key of every kind of job in one flat structure, since a
 //! nested one would lose positions and the decoder's rules.
 
-use crate::diagnostic::{Diagnostic, Kind};
+use crate::diagnostic::{Diagnostic, Kind, did_you_mean};
 use crate::goyaml::{Cursor, Findings};
 use crate::gozero;
 use crate::jobs::{Preset, Retry, Source};
 use crate::podtemplate::{PodTemplate, Pool};
 use crate::quantity;
-use crate::retired::RUN_AFTER_SUCCESS;
+use crate::retired::{self, RUN_AFTER_SUCCESS};
 use k8s_openapi::api::core::v1::{EnvVar, PodSpec, Toleration, Volume, VolumeMount};
 use prow_api::decoration::DecorationConfig;
 use prow_api::prowjob::{
@@ -352,7 +352,11 @@ fn job(at: Cursor<'_, '_>, kind: JobKind, index: u32, pool: &Pool, findings: &mu
             raw.agent
         );
         let place = at.get("agent").map_or(at, |entry| entry.key_at);
-        findings.note(place, Diagnostic::warning(message));
+        let mut warning = Diagnostic::warning(message);
+        if let Some(meant) = did_you_mean(&raw.agent, [KUBERNETES_AGENT, JENKINS_AGENT, TEKTON_AGENT]) {
+            warning = warning.suggest(format!("did you mean {meant:?}?"));
+        }
+        findings.note(place, warning);
     }
     if let Some(spec) = &mut raw.spec {
         gozero::pod(spec);
@@ -361,14 +365,24 @@ fn job(at: Cursor<'_, '_>, kind: JobKind, index: u32, pool: &Pool, findings: &mu
     if let Some(config) = &mut raw.decoration_config {
         bad.extend(quantity::canonicalise_decoration(config));
     }
+    let mut places = Vec::new();
     for text in bad {
         clean = false;
         let message = format!("job {:?}: {text:?} is not a quantity such as 500m, 2 or 1.5Gi", raw.name);
-        findings.note(at, Diagnostic::error(message));
+        let place = at.find_text(&text, &QUANTITY_KEYS, &mut places).unwrap_or(at);
+        findings.note(place, Diagnostic::error(message));
+    }
+    if raw.decoration_config.is_some()
+        && let Some(config) = at.get("decoration_config")
+    {
+        retired::note_numbers(config.value, findings);
     }
     let spec = raw.spec.take().map(|spec| pool.pod(*spec));
     WrittenJob { raw, spec, source: source(at, findings), index, clean }
 }
+
+/// Keys that have quantities below them.
+const QUANTITY_KEYS: [&str; 4] = ["resources", "sizeLimit", "divisor", "overhead"];
 
 /// Keys that this kind of job does not read, and those of older Prows.
 fn note_keys(at: Cursor<'_, '_>, kind: JobKind, findings: &mut Findings) {

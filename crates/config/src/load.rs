@@ -391,7 +391,12 @@ fn read_jobs(
             unread.push((path, *sig, known));
         }
     }
-    let read = parallel::map(&unread, |(path, sig, known)| read_job_file(path, *sig, *known, look, memory));
+    let read = parallel::map_with(
+        &unread,
+        |(_, sig, _)| sig.len(),
+        || (),
+        |(), (path, sig, known)| read_job_file(path, *sig, *known, look, memory),
+    );
     let mut read = read.into_iter();
     let mut out = Vec::with_capacity(slots.len());
     for slot in slots {

@@ -3,11 +3,11 @@
 use crate::jobs::Preset;
 use crate::podtemplate::{PodTemplate, Pool};
 use k8s_openapi::api::core::v1::{EnvVar, Volume, VolumeMount};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// A preset ready to be laid into many Pods.
-pub(crate) struct Layer<'p> {
+struct Layer<'p> {
     preset: &'p Preset,
     env: Vec<Arc<EnvVar>>,
     volumes: Vec<Arc<Volume>>,
@@ -15,7 +15,7 @@ pub(crate) struct Layer<'p> {
 }
 
 impl<'p> Layer<'p> {
-    pub(crate) fn new(preset: &'p Preset, pool: &Pool) -> Layer<'p> {
+    fn new(preset: &'p Preset, pool: &Pool) -> Layer<'p> {
         Layer {
             preset,
             env: pool.env(&preset.env),
@@ -25,19 +25,48 @@ impl<'p> Layer<'p> {
     }
 }
 
-/// Applies, in order, every preset whose labels are all on the job. The first clash ends it.
-pub(crate) fn apply(
-    presets: &[Layer<'_>],
-    labels: &BTreeMap<String, String>,
-    spec: &mut PodTemplate,
-) -> Result<(), String> {
-    for layer in presets {
-        let preset = layer.preset;
-        if preset.labels.iter().all(|(key, value)| labels.get(key) == Some(value)) {
-            merge(layer, spec).map_err(|e| format!("preset {}: {e}", name(preset)))?;
+/// All presets, found by the labels of a job instead of tried one by one.
+#[derive(Default)]
+pub(crate) struct Layers<'p> {
+    all: Vec<Layer<'p>>,
+    /// Positions of those with labels, by the first of them.
+    by_label: HashMap<(&'p str, &'p str), Vec<usize>>,
+    /// Positions of those for every job.
+    always: Vec<usize>,
+}
+
+impl<'p> Layers<'p> {
+    pub(crate) fn new(presets: impl IntoIterator<Item = &'p Preset>, pool: &Pool) -> Layers<'p> {
+        let mut out = Layers::default();
+        for (position, preset) in presets.into_iter().enumerate() {
+            match preset.labels.first_key_value() {
+                Some((key, value)) => out.by_label.entry((key, value)).or_default().push(position),
+                None => out.always.push(position),
+            }
+            out.all.push(Layer::new(preset, pool));
         }
+        out
     }
-    Ok(())
+
+    /// Applies, in order, every preset whose labels are all on the job. The first clash ends it.
+    pub(crate) fn apply(
+        &self,
+        labels: &BTreeMap<String, String>,
+        spec: &mut PodTemplate,
+    ) -> Result<(), String> {
+        let mut meant = self.always.clone();
+        for (key, value) in labels {
+            meant.extend(self.by_label.get(&(key.as_str(), value.as_str())).into_iter().flatten());
+        }
+        meant.sort_unstable();
+        for layer in meant.into_iter().map(|position| &self.all[position]) {
+            let preset = layer.preset;
+            if preset.labels.iter().all(|(key, value)| labels.get(key) == Some(value)) {
+                merge(layer, spec).map_err(|e| format!("preset {}: {e}", name(preset)))?;
+            }
+        }
+        Ok(())
+    }
 }
 
 fn name(preset: &Preset) -> String {
@@ -106,16 +135,23 @@ mod tests {
                 json!({"labels": {"p": "1"}, "env": [{"name": "P"}], "volumes": [{"name": "v"}], "mounts": [{"name": "v", "mountPath": "/v"}], "tolerations": [{"key": "k"}]}),
             ),
             preset(json!({"labels": {"p": "2"}, "env": [{"name": "NO"}]})),
+            preset(json!({"labels": {"p": "1", "q": "2"}, "env": [{"name": "NO"}]})),
+            preset(json!({"labels": {"q": "1", "r": "1"}, "env": [{"name": "QR"}]})),
+            preset(json!({"labels": {"p": "1"}, "env": [{"name": "LAST"}]})),
         ];
         let pool = Pool::default();
-        let layers: Vec<Layer<'_>> = presets.iter().map(|p| Layer::new(p, &pool)).collect();
+        let layers = Layers::new(&presets, &pool);
         let mut spec = spec();
-        apply(&layers, &BTreeMap::from([("p".to_owned(), "1".to_owned())]), &mut spec).unwrap();
+        let labels = [("p", "1"), ("q", "1"), ("r", "1")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+        layers.apply(&labels.into(), &mut spec).unwrap();
         let env =
             |c: usize| spec.containers[c].env.iter().flatten().map(|e| e.name.clone()).collect::<Vec<_>>();
         assert_eq!(
             (env(0), env(1)),
-            (vec!["OWN".into(), "ALL".into(), "P".into()], vec!["ALL".into(), "P".to_owned()])
+            (
+                vec!["OWN".into(), "ALL".into(), "P".into(), "QR".into(), "LAST".into()],
+                vec!["ALL".into(), "P".into(), "QR".into(), "LAST".to_owned()]
+            )
         );
         assert!(spec.init_containers()[0].env.is_none());
         assert_eq!(spec.volumes.unwrap().len() + spec.tolerations.unwrap().len(), 2);
@@ -130,8 +166,8 @@ mod tests {
             json!({"tolerations": [{"key": "k"}, {"key": "k"}]}),
         ] {
             let preset = preset(clashing.clone());
-            let layer = Layer::new(&preset, &Pool::default());
-            assert!(apply(&[layer], &BTreeMap::new(), &mut spec()).is_err(), "{clashing}");
+            let layers = Layers::new([&preset], &Pool::default());
+            assert!(layers.apply(&BTreeMap::new(), &mut spec()).is_err(), "{clashing}");
         }
     }
 }

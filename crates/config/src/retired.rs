@@ -1,7 +1,9 @@
 //! Keys of older Prows that are no fields any more: what they are, and today's form. They load with a warning
 //! ([`crate::prowconfig`], [`crate::plugins`], [`crate::jobfile`]), and editors strike them through.
 
-use prow_api::DecorationConfig;
+use crate::diagnostic::{Diagnostic, Kind};
+use crate::goyaml::{Cursor, Findings};
+use prow_api::{DecorationConfig, GoDuration};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 /// A key that is read for its old meaning.
@@ -16,6 +18,17 @@ pub(crate) struct RetiredKey {
     pub modern: &'static str,
     /// Schema of its value.
     pub schema: fn(&mut SchemaGenerator) -> Schema,
+}
+
+/// Notes durations of a decoration config that are written as numbers, which mean nanoseconds.
+pub(crate) fn note_numbers(config: Cursor<'_, '_>, findings: &mut Findings) {
+    for key in ["timeout", "grace_period"] {
+        let Some(value) = config.get(key).map(|entry| entry.value) else { continue };
+        let Some(number) = value.whole_number().filter(|number| *number != 0) else { continue };
+        let today = GoDuration(number);
+        let warning = Diagnostic::warning(format!("a number counts nanoseconds: {number} is {today}"));
+        findings.note(value, warning.kind(Kind::Retired).suggest(format!("write {today}")));
+    }
 }
 
 fn any(_: &mut SchemaGenerator) -> Schema {

@@ -28,40 +28,49 @@ fn is_jenkins_name(name: &str) -> bool {
     part(first) && middle.iter().all(|&b| part(b) || b == b'/') && part(last) && last != b'.'
 }
 
-/// What all jobs must fulfil; the first broken rule of a job, as upstream stops at it.
-pub(crate) fn check_base(job: &JobBase, kind: JobKind, prow: &ProwConfig) -> Check {
+/// What every job must fulfil, whatever else of it could be read: all that is broken of it.
+fn check_own(job: &JobBase, broken: &mut Vec<String>) {
     let named = if job.agent == JENKINS_AGENT { is_jenkins_name(&job.name) } else { is_name(&job.name) };
-    if !named {
-        return Err(format!(
+    if !named && !job.name.is_empty() {
+        broken.push(format!(
             "name: {:?} is no job name; letters, digits, dots, hyphens and underscores are allowed",
             job.name
         ));
     }
     if job.max_concurrency < 0 {
-        return Err(format!("max_concurrency: {} is negative; 0 is unlimited", job.max_concurrency));
+        broken.push(format!("max_concurrency: {} is negative; 0 is unlimited", job.max_concurrency));
     }
-    check_agent(job, prow)?;
+    check_labels(job, broken);
+}
+
+/// What all jobs must fulfil: everything that is broken, where upstream stops at the first.
+fn check_base(job: &JobBase, kind: JobKind, prow: &ProwConfig) -> Vec<String> {
+    let mut broken = Vec::new();
+    if job.name.is_empty() {
+        broken.push("name: it is missing; every job has one".to_owned());
+    }
+    check_own(job, &mut broken);
+    broken.extend(check_agent(job, prow).err());
     if let Some(spec) = &job.spec {
-        pod::check_spec(spec, job, kind)?;
+        pod::check_spec(spec, job, kind, &mut broken);
     }
     if job.agent == TEKTON_AGENT {
-        pod::check_pipeline_refs(job, kind)?;
+        broken.extend(pod::check_pipeline_refs(job, kind).err());
     }
-    check_labels(job)?;
     if !job.job_queue_name.is_empty() && !prow.plank.job_queue_capacities.contains_key(&job.job_queue_name) {
-        return Err(format!("job_queue_name: {:?} is not in plank.job_queue_capacities", job.job_queue_name));
+        broken.push(format!("job_queue_name: {:?} is not in plank.job_queue_capacities", job.job_queue_name));
     }
-    if job.spec.as_ref().is_some_and(|s| !s.containers.is_empty()) {
+    if let Some(spec) = job.spec.as_ref().filter(|s| !s.containers.is_empty()) {
         if let Some(auth) = &job.rerun_auth_config {
-            check_rerun_auth(auth).map_err(|e| format!("rerun_auth_config: {e}"))?;
+            broken.extend(check_rerun_auth(auth).map_err(|e| format!("rerun_auth_config: {e}")).err());
         }
-        check_clone_uris(job)?;
-        if let (Some(config), Some(spec)) = (&job.decoration_config, &job.spec) {
-            check_decoration(config).map_err(|e| format!("decoration_config: {e}"))?;
-            pod::check_commands(spec)?;
+        broken.extend(check_clone_uris(job).err());
+        if let Some(config) = &job.decoration_config {
+            broken.extend(check_decoration(config).map_err(|e| format!("decoration_config: {e}")).err());
+            broken.extend(pod::check_commands(spec).err());
         }
     }
-    Ok(())
+    broken
 }
 
 fn check_agent(job: &JobBase, prow: &ProwConfig) -> Check {
@@ -103,23 +112,24 @@ fn check_agent(job: &JobBase, prow: &ProwConfig) -> Check {
     Ok(())
 }
 
-fn check_labels(job: &JobBase) -> Check {
+/// What a key of labels or annotations looks like.
+const KEY_FORM: &str = "write NAME or DNS.NAME/NAME, a NAME being at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends";
+
+fn check_labels(job: &JobBase, broken: &mut Vec<String>) {
     for (key, value) in &job.labels {
         if RESERVED.contains(&key.as_str()) {
-            return Err(format!("labels: {key} is set by Prow itself"));
-        }
-        if !is_qualified_name(key) {
-            return Err(format!("labels: {key:?} is no label key"));
+            broken.push(format!("labels: {key} is set by Prow itself"));
+        } else if !is_qualified_name(key) {
+            broken.push(format!("labels: {key:?} is no label key; {KEY_FORM}"));
         }
         if !is_label_value(value) {
-            return Err(format!(
+            broken.push(format!(
                 "labels: {value:?} is no label value; at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends"
             ));
         }
     }
-    match job.annotations.keys().find(|k| !is_qualified_name(k)) {
-        Some(key) => Err(format!("annotations: {key:?} is no annotation key")),
-        None => Ok(()),
+    for key in job.annotations.keys().filter(|k| !is_qualified_name(k)) {
+        broken.push(format!("annotations: {key:?} is no annotation key; {KEY_FORM}"));
     }
 }
 
@@ -208,39 +218,58 @@ fn check_reporting(base: &JobBase, skip_report: bool, context: &str) -> Check {
     Ok(())
 }
 
-pub(crate) fn check_presubmit(job: &Presubmit, prow: &ProwConfig) -> Check {
-    check_base(&job.base, JobKind::Presubmit, prow)?;
-    check_changes(&job.changes, job.always_run)?;
-    check_reporting(&job.base, job.skip_report, &job.context)
+/// Everything that is broken of a job. Of one that could not be read whole (`whole`), only what is broken for sure:
+/// what was not read is not missing.
+pub(crate) fn check_presubmit(job: &Presubmit, prow: &ProwConfig, whole: bool) -> Vec<String> {
+    if !whole {
+        return own(&job.base);
+    }
+    let mut broken = check_base(&job.base, JobKind::Presubmit, prow);
+    broken.extend(check_changes(&job.changes, job.always_run).err());
+    broken.extend(check_reporting(&job.base, job.skip_report, &job.context).err());
+    broken
 }
 
-pub(crate) fn check_postsubmit(job: &Postsubmit, prow: &ProwConfig) -> Check {
-    check_base(&job.base, JobKind::Postsubmit, prow)?;
-    check_changes(&job.changes, job.always_run == Some(true))?;
-    check_reporting(&job.base, job.skip_report, &job.context)
+/// As [`check_presubmit`].
+pub(crate) fn check_postsubmit(job: &Postsubmit, prow: &ProwConfig, whole: bool) -> Vec<String> {
+    if !whole {
+        return own(&job.base);
+    }
+    let mut broken = check_base(&job.base, JobKind::Postsubmit, prow);
+    broken.extend(check_changes(&job.changes, job.always_run == Some(true)).err());
+    broken.extend(check_reporting(&job.base, job.skip_report, &job.context).err());
+    broken
 }
 
-pub(crate) fn check_periodic(job: &Periodic, prow: &ProwConfig) -> Check {
-    check_base(&job.base, JobKind::Periodic, prow)?;
+/// As [`check_presubmit`].
+pub(crate) fn check_periodic(job: &Periodic, prow: &ProwConfig, whole: bool) -> Vec<String> {
+    let mut broken = if whole { check_base(&job.base, JobKind::Periodic, prow) } else { own(&job.base) };
     let given = [&job.cron, &job.interval, &job.minimum_interval].iter().filter(|t| !t.is_empty()).count();
-    if given != 1 {
-        return Err(match given {
-            0 => "one of cron, interval and minimum_interval must be set".into(),
-            _ => "only one of cron, interval and minimum_interval may be set".to_owned(),
-        });
+    match given {
+        0 if whole => broken.push("one of cron, interval and minimum_interval must be set".to_owned()),
+        0 | 1 => {}
+        _ => broken.push("only one of cron, interval and minimum_interval may be set".to_owned()),
     }
     if !job.cron.is_empty() {
-        Schedule::parse(&job.cron).map_err(|e| format!("cron: {e}"))?;
+        broken.extend(Schedule::parse(&job.cron).map_err(|e| format!("cron: {e}")).err());
     }
-    for (key, text) in [("interval", &job.interval), ("minimum_interval", &job.minimum_interval)] {
-        if !text.is_empty() {
-            parse_go_duration(text).map_err(|e| format!("{key}: {e}"))?;
+    let retry = job.retry.as_ref().filter(|retry| whole || !retry.interval.is_empty());
+    for (key, text) in [
+        ("interval", Some(&job.interval).filter(|text| !text.is_empty())),
+        ("minimum_interval", Some(&job.minimum_interval).filter(|text| !text.is_empty())),
+        ("retry.interval", retry.map(|retry| &retry.interval)),
+    ] {
+        if let Some(text) = text {
+            broken.extend(parse_go_duration(text).map_err(|e| format!("{key}: {e}")).err());
         }
     }
-    if let Some(retry) = &job.retry {
-        parse_go_duration(&retry.interval).map_err(|e| format!("retry.interval: {e}"))?;
-    }
-    Ok(())
+    broken
+}
+
+fn own(job: &JobBase) -> Vec<String> {
+    let mut broken = Vec::new();
+    check_own(job, &mut broken);
+    broken
 }
 
 /// Where two jobs may both run; see [`Brancher::intersects`].

@@ -5,7 +5,10 @@
 #[path = "hostile/entry.rs"]
 mod entry;
 
+use proptest::prelude::*;
+use proptest::sample::Index;
 use std::io::Write;
+use std::path::Path;
 use std::process::Command;
 
 const MB: usize = 1 << 20;
@@ -132,8 +135,104 @@ fn hostile_files_are_bounded_in_memory_and_time() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Texts of the fixtures, which hold nearly everything that configuration is made of.
+fn fixtures() -> Vec<String> {
+    fn visit(directory: &Path, out: &mut Vec<String>) {
+        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        let mut paths: Vec<_> = entries.map(|entry| entry.path()).collect();
+        paths.sort();
+        for path in paths {
+            if path.is_dir() {
+                visit(&path, out);
+            } else if path.extension().is_some_and(|e| e == "yaml") {
+                out.extend(std::fs::read_to_string(&path));
+            }
+        }
+    }
+    let mut out = Vec::new();
+    visit(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures"), &mut out);
+    out
+}
+
+/// One change of a text: what is taken from where, or put in instead.
+#[derive(Debug, Clone)]
+enum Change {
+    Cut(Index, usize),
+    Repeat(Index, usize),
+    Put(Index, &'static str),
+}
+
+const PIECES: [&str; 24] = [
+    "- ",
+    "  ",
+    "\n",
+    ": ",
+    "&a ",
+    "*a",
+    "<<: *a",
+    "{",
+    "}",
+    "[",
+    "]",
+    "|\n",
+    ">-\n",
+    "'",
+    "\"",
+    "#",
+    "~",
+    "--x",
+    "!!int ",
+    "99999999999999999999",
+    "\u{e9}",
+    "\t",
+    "---\n",
+    "{{",
+];
+
+fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        (any::<Index>(), 1..40_usize).prop_map(|(at, length)| Change::Cut(at, length)),
+        (any::<Index>(), 1..40_usize).prop_map(|(at, length)| Change::Repeat(at, length)),
+        (any::<Index>(), prop::sample::select(&PIECES[..])).prop_map(|(at, piece)| Change::Put(at, piece)),
+    ]
+}
+
+fn mangled(text: &str, changes: &[Change]) -> String {
+    let mut chars: Vec<char> = text.chars().collect();
+    for change in changes {
+        let (Change::Cut(at, _) | Change::Repeat(at, _) | Change::Put(at, _)) = change;
+        let at = at.index(chars.len() + 1);
+        let (end, new) = match *change {
+            Change::Cut(_, length) => ((at + length).min(chars.len()), Vec::new()),
+            Change::Repeat(_, length) => (at, chars[at..(at + length).min(chars.len())].to_vec()),
+            Change::Put(_, piece) => (at, piece.chars().collect()),
+        };
+        chars.splice(at..end, new);
+    }
+    chars.into_iter().collect()
+}
+
+/// As many as `PROPTEST_CASES` says: more than usual is fuzzing without tools.
+fn cases() -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok());
+    ProptestConfig::with_cases(asked.unwrap_or(64))
+}
+
 proptest::proptest! {
-    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+    #![proptest_config(cases())]
+
+    #[test]
+    fn mangled_files_come_back(
+        files in prop::collection::vec((any::<Index>(), prop::collection::vec(change(), 0..5)), 4),
+    ) {
+        let fixtures = fixtures();
+        let texts: Vec<String> = files.iter().map(|(at, changes)| mangled(&fixtures[at.index(fixtures.len())], changes)).collect();
+        let directory = tempfile::tempdir().unwrap();
+        entry::decode(texts[0].as_bytes());
+        // Zero bytes part the files; the fourth of a tree is `.prowignore`.
+        let tree = [&texts[0], &texts[1], &texts[2], &String::new(), &texts[3]].map(|t| t.replace('\0', "")).join("\0");
+        entry::load_tree(directory.path(), tree.as_bytes());
+    }
 
     #[test]
     fn trees_of_arbitrary_bytes_come_back(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..400)) {

@@ -354,6 +354,16 @@ impl<'de> SeqAccess<'de> for Items<'_, '_, '_> {
         self.next = self.de.tape().nodes[node as usize].end;
         seed.deserialize(De { node, ..self.de }).map(Some).map_err(|e| e.at(node))
     }
+
+    /// A list that is made as long as it gets takes a fraction of the memory: Kubernetes' structures are large.
+    fn size_hint(&self) -> Option<usize> {
+        let (mut count, mut item) = (0, self.next);
+        while item < self.end {
+            count += 1;
+            item = self.de.tape().nodes[item as usize].end;
+        }
+        Some(count)
+    }
 }
 
 struct Map<'c, 't, 'a> {

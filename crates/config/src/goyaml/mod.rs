@@ -152,6 +152,28 @@ impl<'t, 'a> Cursor<'t, 'a> {
         matches!(nodes::scalar(self.tape, self.node), Ok(Some(Scalar::Null)))
     }
 
+    /// A whole number.
+    pub(crate) fn whole_number(self) -> Option<i64> {
+        match nodes::scalar(self.tape, self.node) {
+            Ok(Some(Scalar::Int(number))) => Some(number),
+            _ => None,
+        }
+    }
+
+    /// The first scalar below that is written as `text`, under one of `keys`, and was not given before: those that
+    /// were are `given`.
+    pub(crate) fn find_text(self, text: &str, keys: &[&str], given: &mut Vec<u32>) -> Option<Self> {
+        let is_meant = |node: &u32| {
+            let kind = &self.tape.nodes[*node as usize].kind;
+            matches!(kind, Kind::Scalar { text: found, .. } if found == text)
+                && !given.contains(node)
+                && self.to(*node).path().split(['.', '[']).any(|key| keys.contains(&key))
+        };
+        let found = (self.node..self.tape.nodes[self.node as usize].end).find(is_meant)?;
+        given.push(found);
+        Some(self.to(found))
+    }
+
     /// A list.
     pub(crate) fn is_list(self) -> bool {
         matches!(nodes::target(self.tape, self.node).1.kind, Kind::Seq)

@@ -68,8 +68,10 @@ pub(crate) fn key_text<'t>(tape: &'t Tape<'_>, index: u32) -> Result<Cow<'t, str
 
 /// All entries of a map node, merges applied, later duplicates in place of earlier ones.
 pub(crate) fn entries<'t>(tape: &'t Tape<'_>, map: u32) -> Result<Vec<Entry<'t>>, Error> {
-    let mut out = Entries { list: Vec::new(), index: None };
     let (index, node) = target(tape, map);
+    // A key and a value take two nodes at least.
+    let most = (node.end - index) as usize / 2;
+    let mut out = Entries { list: Vec::with_capacity(most.min(16)), index: None };
     out.collect(tape, index, node, 0)?;
     Ok(out.list)
 }

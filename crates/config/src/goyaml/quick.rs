@@ -1,7 +1,7 @@
 //! The YAML that nearly all configuration is written in, read straight into nodes: block maps and lists of scalars in
 //! ASCII-like lines, several times faster than the parser that knows the whole language.
 //!
-//! This is a short cut, not a second opinion: whatever it does not know (anchors, tags, tabs, scalars over several
+//! This is a short cut, not a second opinion: whatever it does not know (anchors, tags, tabs, quotes over several
 //! lines, flow maps, anything that might be an error) it leaves to that parser, from the start. Where it gives nodes,
 //! they are those that the parser gives, positions included; tests hold it to that.
 
@@ -13,7 +13,11 @@ const MAX_KEY: usize = 1000;
 
 /// The nodes of a text, or nothing if the text is not that plain.
 pub(super) fn parse(text: &str) -> Option<Vec<Node<'_>>> {
-    if !text.ends_with('\n') || !text.bytes().all(is_plain_byte) || !text.chars().all(is_plain_char) {
+    // In pieces, since a piece without a way out in its middle is looked at many bytes at a time.
+    let plain = |piece: &[u8]| piece.iter().fold(true, |so_far, byte| so_far & is_plain_byte(*byte));
+    let plain =
+        text.as_bytes().chunks(256).all(plain) && (text.is_ascii() || text.chars().all(is_plain_char));
+    if !plain || !text.ends_with('\n') {
         return None;
     }
     let mut quick = Quick {
@@ -119,9 +123,12 @@ impl<'a> Quick<'a> {
     }
 
     fn push(&mut self, kind: Kind<'a>, column: usize) -> u32 {
+        self.push_at(kind, self.lines.number, column)
+    }
+
+    fn push_at(&mut self, kind: Kind<'a>, line: u32, column: usize) -> u32 {
         let index = self.nodes.len() as u32;
-        let (line, column) = (self.lines.number, column as u32 + 1);
-        self.nodes.push(Node { kind, end: index + 1, line, column });
+        self.nodes.push(Node { kind, end: index + 1, line, column: column as u32 + 1 });
         index
     }
 
@@ -210,15 +217,25 @@ impl<'a> Quick<'a> {
     /// `key: …` at a column; the first one begins a map.
     fn entry(&mut self, line: &'a str, at: usize, begins: bool) -> Option<()> {
         let text = &line[at..];
-        let end = key_end(text)?;
-        let key = text[..end].trim_end_matches(' ');
-        if !key.as_bytes().first()?.is_ascii_alphanumeric() || key.len() > MAX_KEY || !key.is_ascii() {
+        let (key, end, plain) = match text.as_bytes().first()? {
+            b'"' | b'\'' => {
+                let (key, rest) = quoted(text)?;
+                let end = text.len() - rest.len();
+                (key, (key_end(rest)? == 0).then_some(end)?, false)
+            }
+            first => {
+                let end = key_end(text)?;
+                let key = text[..end].trim_end_matches(' ');
+                (Cow::Borrowed(key), first.is_ascii_alphanumeric().then_some(end)?, true)
+            }
+        };
+        if end > MAX_KEY || !text[..end].is_ascii() {
             return None;
         }
         if begins {
             self.start(false, at)?;
         }
-        self.scalar(key, true, at);
+        self.scalar(key, plain, at);
         let rest = &text[end + 1..];
         if is_tail(rest) {
             self.pending = Some((self.lines.number, (at + end) as u32 + 1));
@@ -232,24 +249,45 @@ impl<'a> Quick<'a> {
         let text = &line[at..];
         match text.as_bytes().first()? {
             b'#' => None,
-            b'"' => {
-                let (value, rest) = double_quoted(text)?;
-                self.scalar(value, false, at);
-                is_tail(rest).then_some(())
-            }
-            b'\'' => {
-                let (value, rest) = single_quoted(text)?;
+            b'"' | b'\'' => {
+                let (value, rest) = quoted(text)?;
                 self.scalar(value, false, at);
                 is_tail(rest).then_some(())
             }
             b'[' => self.flow(line, at),
-            b'|' => self.literal(text),
-            _ => {
-                let value = plain(text)?;
-                self.scalar(value, true, at);
-                Some(())
+            b'{' => {
+                let rest = text.strip_prefix("{}")?;
+                self.push(Kind::Map, at);
+                is_tail(rest).then_some(())
+            }
+            b'|' | b'>' => self.block(text),
+            _ => self.plain(text, at),
+        }
+    }
+
+    /// A plain scalar, which goes on where the next line is indented more than what the scalar is in.
+    fn plain(&mut self, text: &'a str, at: usize) -> Option<()> {
+        let (first, number) = (plain(text)?, self.lines.number);
+        let outer = self.open.last()?.indent;
+        // A comment ends a scalar; what is indented more all the same fits nowhere and is left to the parser.
+        let mut goes_on = first.len() == text.trim_end_matches(' ').len();
+        let mut value = Cow::Borrowed(first);
+        while goes_on && indent_of(self.lines.rest) > outer {
+            let line = self.lines.peek()?;
+            let more = line.trim_matches(' ');
+            goes_on = !more.is_empty() && !more.starts_with('#');
+            if goes_on {
+                if plain(more)? != more {
+                    return None;
+                }
+                let joined = value.to_mut();
+                joined.push(' ');
+                joined.push_str(more);
+                self.lines.next();
             }
         }
+        self.push_at(Kind::Scalar { text: value, plain: true, tag: None }, number, at);
+        Some(())
     }
 
     /// `[a, "b"]` on one line.
@@ -264,13 +302,8 @@ impl<'a> Quick<'a> {
             let text = &line[next..];
             let rest = match text.as_bytes().first()? {
                 b']' if self.nodes.len() as u32 == list + 1 => text,
-                b'"' => {
-                    let (value, rest) = double_quoted(text)?;
-                    self.scalar(value, false, next);
-                    rest
-                }
-                b'\'' => {
-                    let (value, rest) = single_quoted(text)?;
+                b'"' | b'\'' => {
+                    let (value, rest) = quoted(text)?;
                     self.scalar(value, false, next);
                     rest
                 }
@@ -297,11 +330,13 @@ impl<'a> Quick<'a> {
         is_tail(&line[next..]).then_some(())
     }
 
-    /// `|` or `|-`, and the lines below.
-    fn literal(&mut self, header: &str) -> Option<()> {
-        let strip = match header {
-            "|" => false,
-            "|-" => true,
+    /// `|`, `|-`, `>` or `>-`, and the lines below.
+    fn block(&mut self, header: &str) -> Option<()> {
+        let (folded, strip) = match header {
+            "|" => (false, false),
+            "|-" => (false, true),
+            ">" => (true, false),
+            ">-" => (true, true),
             _ => return None,
         };
         // The parser places it where its text begins.
@@ -325,20 +360,25 @@ impl<'a> Quick<'a> {
                     return None;
                 }
                 break;
+            } else if folded && own > indent {
+                // Lines that are indented more are not folded.
+                return None;
             } else {
-                out.extend(std::iter::repeat_n('\n', blanks));
+                match (folded, out.is_empty(), blanks) {
+                    (true, false, 0) => out.push(' '),
+                    (true, _, _) => out.extend(std::iter::repeat_n('\n', blanks)),
+                    (false, true, _) => {}
+                    (false, false, _) => out.extend(std::iter::repeat_n('\n', blanks + 1)),
+                }
                 blanks = 0;
                 out.push_str(&line[indent..]);
-                out.push('\n');
             }
             self.lines.next();
         }
-        if strip {
-            out.pop();
+        if !strip {
+            out.push('\n');
         }
-        let index = self.nodes.len() as u32;
-        let kind = Kind::Scalar { text: Cow::Owned(out), plain: false, tag: None };
-        self.nodes.push(Node { kind, end: index + 1, line: number, column: indent as u32 + 1 });
+        self.push_at(Kind::Scalar { text: Cow::Owned(out), plain: false, tag: None }, number, indent);
         Some(())
     }
 }
@@ -364,7 +404,7 @@ fn plain(text: &str) -> Option<&str> {
     let indicator = |b: u8| b"-?:,[]{}#&*!|>'\"%@`".contains(&b);
     // A hyphen may begin a plain scalar if no blank follows.
     if indicator(bytes[0])
-        && !(bytes[0] == b'-' && bytes.get(1).is_some_and(|b| !indicator(*b) && *b != b' '))
+        && !(bytes[0] == b'-' && bytes.get(1).is_some_and(|b| *b == b'-' || !indicator(*b) && *b != b' '))
     {
         return None;
     }
@@ -380,6 +420,11 @@ fn plain(text: &str) -> Option<&str> {
         }
     }
     Some(text[..end].trim_end_matches(' '))
+}
+
+/// The text in quotes of either kind, and what follows them.
+fn quoted(text: &str) -> Option<(Cow<'_, str>, &str)> {
+    if text.starts_with('"') { double_quoted(text) } else { single_quoted(text) }
 }
 
 /// The text in quotes, and what follows them.

@@ -2,13 +2,14 @@
 //! same content, defaulted and validated beside the configuration's own jobs. Pure.
 
 use super::choose::Chosen;
+use crate::defaults::Defaulter;
 use crate::diagnostic::{Diagnostic, LoadErrors, Severity};
 use crate::goyaml::{self, Document, Findings};
 use crate::jobfile::{self, JobFile, JobKind};
 use crate::jobs::{JobBase, Postsubmit, Preset, Presubmit};
 use crate::load::finish_file;
 use crate::podtemplate::Pool;
-use crate::presets::Layer;
+use crate::presets::Layers;
 use crate::snapshot::Snapshot;
 use crate::validate;
 
@@ -93,7 +94,8 @@ impl InRepoJobs {
         let pool = Pool::default();
         let own = parsed.files.iter().flat_map(|file| &file.presets).map(|(preset, _)| preset);
         let presets: Vec<&Preset> = config.jobs.presets.iter().chain(own).collect();
-        let layers: Vec<Layer<'_>> = presets.into_iter().map(|preset| Layer::new(preset, &pool)).collect();
+        let layers = Layers::new(presets, &pool);
+        let mut defaulter = Defaulter::new(&config.prow, &layers, &pool, config.jobs.decorate_all_jobs);
         let mut errors = parsed.errors.clone();
         let mut out = InRepoJobs { warnings: parsed.warnings.clone(), ..InRepoJobs::default() };
         for file in &parsed.files {
@@ -104,7 +106,7 @@ impl InRepoJobs {
                 .map(|l| &mut l.0)
                 .chain(file.postsubmits.iter_mut().map(|l| &mut l.0));
             lists.for_each(|repo| identifier.clone_into(repo));
-            let mut done = finish_file(file, &config.prow, &layers, &pool, config.jobs.decorate_all_jobs);
+            let mut done = finish_file(file, &mut defaulter);
             errors.append(&mut done.errors);
             out.presubmits.extend(done.presubmits.into_iter().flat_map(|(_, list)| list));
             out.postsubmits.extend(done.postsubmits.into_iter().flat_map(|(_, list)| list));

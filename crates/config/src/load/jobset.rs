@@ -8,7 +8,7 @@ use crate::diagnostic::Diagnostic;
 use crate::jobfile::{JobFile, JobKind, WrittenJob, of_job};
 use crate::jobs::{JobBase, JobList, Jobs, Periodic, Periodics, Postsubmit, Preset, Presubmit, Source};
 use crate::podtemplate::Pool;
-use crate::presets::Layer;
+use crate::presets::Layers;
 use crate::prowconfig::ProwConfig;
 use crate::validate;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -58,24 +58,30 @@ pub(super) fn assemble(
     found: &mut Found,
 ) -> (Jobs, Vec<Arc<Remembered>>) {
     let presets = presets(&files, found);
-    let layers: Vec<Layer<'_>> = presets.iter().map(|p| Layer::new(p, pool)).collect();
+    let layers = Layers::new(&presets, pool);
     let mut new = Vec::new();
     let mut slots = Vec::with_capacity(files.len());
     for file in files {
         slots.push(match file {
             Read::Same(remembered) => Ok(remembered),
             Read::New(file, known) => {
-                new.push(Mutex::new(*file));
+                new.push((known.length(), Mutex::new(*file)));
                 Err(known)
             }
         });
     }
-    let done = parallel::map(&new, |file| {
-        // Each file is taken by one worker; a poisoned lock would mean that worker panicked, and the panic is
-        // passed on.
-        let file = file.lock().map(|mut f| std::mem::take(&mut *f)).unwrap_or_default();
-        finish_file(file, prow, &layers, pool, decorate_all)
-    });
+    let defaulter = || Defaulter::new(prow, &layers, pool, decorate_all);
+    let done = parallel::map_with(
+        &new,
+        |(length, _)| *length,
+        defaulter,
+        |defaulter, (_, file)| {
+            // Each file is taken by one worker; a poisoned lock would mean that worker panicked, and the panic is
+            // passed on.
+            let file = file.lock().map(|mut f| std::mem::take(&mut *f)).unwrap_or_default();
+            finish_file(file, defaulter)
+        },
+    );
     drop((layers, new));
     let mut merge = Merge::default();
     let mut done = done.into_iter();
@@ -264,24 +270,16 @@ impl<'m> Merged<'m> {
 }
 
 /// Defaults and checks the jobs of one file.
-pub(crate) fn finish_file(
-    file: JobFile,
-    prow: &ProwConfig,
-    layers: &[Layer<'_>],
-    pool: &Pool,
-    decorate_all: bool,
-) -> Done {
-    let mut defaulter = Defaulter::new(prow, layers, pool, decorate_all);
+pub(crate) fn finish_file(file: JobFile, defaulter: &mut Defaulter<'_>) -> Done {
+    let prow = defaulter.prow;
     let mut done = Done::default();
-    let mut broken = |job: &WrittenJob, kind: JobKind, repo: &str, result: Result<(), String>| {
-        if let (true, Err(reason)) = (job.clean, result) {
-            done.errors.push(of_job(job, kind, repo, &reason));
-        }
+    let mut broken = |job: &WrittenJob, kind: JobKind, repo: &str, reasons: Vec<String>| {
+        done.errors.extend(reasons.iter().map(|reason| of_job(job, kind, repo, reason)));
     };
     for (repo, list) in file.presubmits {
         let finish = |mut job: WrittenJob| {
             let presubmit = defaulter.presubmit(&mut job, &repo);
-            broken(&job, JobKind::Presubmit, &repo, validate::check_presubmit(&presubmit, prow));
+            broken(&job, JobKind::Presubmit, &repo, validate::check_presubmit(&presubmit, prow, job.clean));
             presubmit
         };
         let list = list.into_iter().map(finish).collect();
@@ -290,7 +288,12 @@ pub(crate) fn finish_file(
     for (repo, list) in file.postsubmits {
         let finish = |mut job: WrittenJob| {
             let postsubmit = defaulter.postsubmit(&mut job, &repo);
-            broken(&job, JobKind::Postsubmit, &repo, validate::check_postsubmit(&postsubmit, prow));
+            broken(
+                &job,
+                JobKind::Postsubmit,
+                &repo,
+                validate::check_postsubmit(&postsubmit, prow, job.clean),
+            );
             postsubmit
         };
         let list = list.into_iter().map(finish).collect();
@@ -298,7 +301,7 @@ pub(crate) fn finish_file(
     }
     for mut job in file.periodics {
         let periodic = defaulter.periodic(&mut job);
-        broken(&job, JobKind::Periodic, "", validate::check_periodic(&periodic, prow));
+        broken(&job, JobKind::Periodic, "", validate::check_periodic(&periodic, prow, job.clean));
         done.periodics.push(periodic);
     }
     done.errors.append(&mut defaulter.errors);

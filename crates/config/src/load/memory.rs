@@ -22,6 +22,8 @@ pub(crate) struct Memory {
     pub(super) pool: Pool,
     pub(super) hasher: RandomState,
     pub(super) last: Option<Last>,
+    /// There is no next load: what texts said need not be recognised.
+    pub(super) one_off: bool,
     /// What nobody will ask for again. To free it takes time, which is not the next snapshot's.
     discarded: Vec<Discarded>,
 }
@@ -81,6 +83,11 @@ pub(super) struct Known {
 }
 
 impl Known {
+    /// Bytes of the text.
+    pub(super) fn length(&self) -> u64 {
+        self.length as u64
+    }
+
     /// The hash of a job's name.
     pub(super) fn hash_of(&self, name: &str) -> u64 {
         self.hasher.hash_one(name)
@@ -133,7 +140,7 @@ impl Memory {
             name: text.path.to_string_lossy().into(),
             sig: text.sig,
             racy: text.sig.zip(look.at).is_none_or(|(sig, at)| sig.is_racy(at)),
-            hash: self.hasher.hash_one(text.text),
+            hash: if self.one_off { 0 } else { self.hasher.hash_one(text.text) },
             length: text.text.len(),
             presets: Vec::new(),
             findings: Vec::new(),

@@ -42,6 +42,11 @@ impl Sig {
         self.kind == Kind::File
     }
 
+    /// In bytes.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
     /// Whether another change could look the same: then the look proves nothing later (as for git's index).
     pub(crate) fn is_racy(&self, now: SystemTime) -> bool {
         let since = |(seconds, nanos): (i64, i64)| {

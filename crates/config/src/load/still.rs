@@ -63,6 +63,7 @@ impl Reader {
 
     /// As [`Reader::load`], once and for all.
     pub(super) fn load_once(mut self, options: &LoadOptions) -> Result<Snapshot, LoadErrors> {
+        self.memory.one_off = true;
         self.read(options).map(|loaded| loaded.snapshot)
     }
 

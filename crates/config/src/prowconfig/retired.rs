@@ -4,7 +4,9 @@ use super::{LensConfig, LensFileConfig, ProwConfig};
 use crate::diagnostic::{Diagnostic, Kind};
 use crate::goregex::GoRegex;
 use crate::goyaml::{Cursor, Entry, Findings};
-use crate::retired::{ALLOW_CANCELLATIONS, DEFAULT_DECORATION_CONFIG, JOB_URL_PREFIX, RetiredKey};
+use crate::retired::{
+    ALLOW_CANCELLATIONS, DEFAULT_DECORATION_CONFIG, JOB_URL_PREFIX, RetiredKey, note_numbers,
+};
 use prow_api::DecorationConfig;
 
 /// Retired keys of one config.yaml, read before the rest.
@@ -33,7 +35,20 @@ pub(crate) fn find(root: Cursor<'_, '_>, findings: &mut Findings) -> Retired {
         }
         if let Some(entry) = plank.get(DEFAULT_DECORATION_CONFIG.key) {
             retired(&entry, &DEFAULT_DECORATION_CONFIG, findings);
+            note_numbers(entry.value, findings);
             out.decoration = Some(entry.value.decode(false, findings).0);
+        }
+        // Other shapes than these are reported where the sections are read.
+        let mut ignored = Findings::new(findings.file.clone());
+        if let Some(by_repo) = plank.get("default_decoration_configs") {
+            for entry in by_repo.value.entries(&mut ignored) {
+                note_numbers(entry.value, findings);
+            }
+        }
+        if let Some(list) = plank.get("default_decoration_config_entries") {
+            for config in list.value.items(&mut ignored).into_iter().filter_map(|item| item.get("config")) {
+                note_numbers(config.value, findings);
+            }
         }
         if let Some(entry) = plank.get(JOB_URL_PREFIX.key) {
             retired(&entry, &JOB_URL_PREFIX, findings);

@@ -27,9 +27,8 @@ fn reserved_env(kind: JobKind, name: &str) -> bool {
         || (kind == JobKind::Presubmit && PULL_ENV.contains(&name))
 }
 
-/// All broken rules of a Pod in one text.
-pub(super) fn check_spec(spec: &PodTemplate, job: &JobBase, kind: JobKind) -> Check {
-    let mut broken = Vec::new();
+/// All broken rules of a Pod.
+pub(super) fn check_spec(spec: &PodTemplate, job: &JobBase, kind: JobKind, broken: &mut Vec<String>) {
     for container in spec.init_containers() {
         if container.restart_policy.as_deref() != Some("Always") {
             broken.push(format!(
@@ -38,12 +37,11 @@ pub(super) fn check_spec(spec: &PodTemplate, job: &JobBase, kind: JobKind) -> Ch
             ));
         }
     }
-    check_containers(spec, job, &mut broken);
+    check_containers(spec, job, broken);
     for (index, container) in spec.containers.iter().enumerate() {
-        check_env(container, index, kind, &mut broken);
+        check_env(container, index, kind, broken);
     }
-    check_volumes(spec, job, &mut broken);
-    if broken.is_empty() { Ok(()) } else { Err(broken.join("; ")) }
+    check_volumes(spec, job, broken);
 }
 
 fn check_containers(spec: &PodTemplate, job: &JobBase, broken: &mut Vec<String>) {
@@ -87,31 +85,34 @@ fn check_env(container: &ContainerTemplate, index: usize, kind: JobKind, broken:
 }
 
 fn check_volumes(spec: &PodTemplate, job: &JobBase, broken: &mut Vec<String>) {
-    let mut reserved: HashSet<&str> = DECORATION_VOLUMES.into();
-    if let Some(config) = &job.decoration_config {
-        reserved.extend(config.oauth_token_secret.iter().map(|s| s.name.as_str()));
-        reserved.extend(config.ssh_key_secrets.iter().map(String::as_str));
-    }
+    let reserved = |name: &str| {
+        DECORATION_VOLUMES.contains(&name)
+            || job.decoration_config.as_ref().is_some_and(|config| {
+                config.oauth_token_secret.as_ref().is_some_and(|secret| secret.name == name)
+                    || config.ssh_key_secrets.iter().any(|secret| secret == name)
+            })
+    };
     let mut declared = HashSet::new();
     for volume in spec.volumes.iter().flatten() {
         if !declared.insert(volume.name.as_str()) {
             broken.push(format!("spec.volumes: {} is there twice", volume.name));
         }
-        if reserved.contains(volume.name.as_str()) {
+        if reserved(&volume.name) {
             broken.push(format!("spec.volumes: {} is the name of one of Prow's own volumes", volume.name));
         }
     }
     for (index, container) in spec.containers.iter().enumerate() {
         for mount in container.volume_mounts.iter().flatten() {
             let name = mount.name.as_str();
-            let at = format!("spec.containers[{index}].volumeMounts");
+            let mut broken =
+                |why: String| broken.push(format!("spec.containers[{index}].volumeMounts: {why}"));
             if TEST_VOLUMES.contains(&name) {
-                broken.push(format!("{at}: {name} is mounted by Prow itself"));
-            } else if !declared.contains(name) && !reserved.contains(name) {
-                broken.push(format!("{at}: there is no volume named {name:?}"));
+                broken(format!("{name} is mounted by Prow itself"));
+            } else if !declared.contains(name) && !reserved(name) {
+                broken(format!("there is no volume named {name:?}"));
             }
             if TEST_PATHS.contains(&mount.mount_path.as_str()) {
-                broken.push(format!("{at}: {} is used by Prow itself", mount.mount_path));
+                broken(format!("{} is used by Prow itself", mount.mount_path));
             }
         }
     }

@@ -30,12 +30,12 @@ fn pod(value: Value) -> Option<Arc<crate::podtemplate::PodTemplate>> {
 fn refused(change: impl Fn(&mut JobBase)) -> String {
     let mut job = base();
     change(&mut job);
-    check_base(&job, JobKind::Presubmit, &ProwConfig::default()).unwrap_err()
+    check_base(&job, JobKind::Presubmit, &ProwConfig::default()).join("\n")
 }
 
 #[test]
 fn a_right_job_passes() {
-    assert_eq!(check_base(&base(), JobKind::Presubmit, &ProwConfig::default()), Ok(()));
+    assert!(check_base(&base(), JobKind::Presubmit, &ProwConfig::default()).is_empty());
 }
 
 #[test]
@@ -137,8 +137,8 @@ fn every_rule_has_its_message() {
 fn periodics_may_name_what_presubmits_may_not() {
     let mut job = base();
     job.spec = pod(json!({"containers": [{"command": ["x"], "env": [{"name": "REPO_OWNER"}]}]}));
-    assert!(check_base(&job, JobKind::Periodic, &ProwConfig::default()).is_ok());
-    assert!(check_base(&job, JobKind::Postsubmit, &ProwConfig::default()).is_err());
+    assert!(check_base(&job, JobKind::Periodic, &ProwConfig::default()).is_empty());
+    assert!(!check_base(&job, JobKind::Postsubmit, &ProwConfig::default()).is_empty());
 }
 
 #[test]
@@ -150,12 +150,38 @@ fn schedules_are_exactly_one() {
         ..Periodic::default()
     };
     let prow = ProwConfig::default();
-    assert!(check_periodic(&periodic("0 1 * * *", ""), &prow).is_ok());
+    assert!(check_periodic(&periodic("0 1 * * *", ""), &prow, true).is_empty());
     for (cron, interval, want) in
         [("", "", "one of"), ("0 1 * * *", "1h", "only one"), ("x", "", "cron:"), ("", "1d", "interval:")]
     {
-        assert!(check_periodic(&periodic(cron, interval), &prow).unwrap_err().contains(want));
+        assert!(check_periodic(&periodic(cron, interval), &prow, true).join("\n").contains(want));
     }
+}
+
+#[test]
+fn all_that_is_broken_is_told_and_nothing_of_what_was_not_read() {
+    let mut job = Periodic { base: base(), cron: "x".into(), interval: "1d".into(), ..Periodic::default() };
+    job.base.max_concurrency = -1;
+    job.base.job_queue_name = "q".into();
+    job.base.labels = ["a b", "prow.k8s.io/id"].map(|key| (key.to_owned(), "-x".to_owned())).into();
+    let told = check_periodic(&job, &ProwConfig::default(), true);
+    let keys = |told: &[String]| {
+        told.iter().map(|t| t.split(':').next().unwrap_or("").to_owned()).collect::<Vec<_>>()
+    };
+    let labels = ["labels"; 4].map(str::to_owned);
+    let whole = [
+        "max_concurrency",
+        "job_queue_name",
+        "only one of cron, interval and minimum_interval may be set",
+        "cron",
+        "interval",
+    ];
+    assert_eq!(keys(&told), [&whole[..1], &labels.each_ref().map(String::as_str), &whole[1..]].concat());
+    // The same, of a job whose name, Pod and schedule could not be read.
+    job.base = JobBase { name: String::new(), spec: None, ..job.base };
+    (job.cron, job.interval) = (String::new(), "1d".into());
+    let told = check_periodic(&job, &ProwConfig::default(), false);
+    assert_eq!(keys(&told), [&whole[..1], &labels.each_ref().map(String::as_str), &["interval"]].concat());
 }
 
 #[test]

@@ -40,6 +40,10 @@ fn plain_files_take_the_short_cut() {
         "run: |\n  a\n   b\n\n  # c\n\nnext: |-\n  x\nlist:\n- |\n  y\n- name: |\n    z\n  b: -x\n",
         "- a\n- b: c\n",
         "o/r: http://x/y:z#w\nk k: v  \nn: '' # é\n",
+        "a:\n- --flag=1\n- --\n- -v\nb: --x --y # z\nc: -- d\n",
+        "a: >\n  b\n  c\n\n\n  d\nlist:\n- >-\n  # e\n  f  \n  g\n\n# h\n",
+        "a: b\n  c d\n   e\nf:\n- g\n  h\n- i: j\n    k\n",
+        "'*': a\n\"b c\": d\n'':\n  '1.29': {}\n  'it''s':\n  - x\n  e: {} # f\n",
     ] {
         assert!(agrees(text), "{text:?}");
     }
@@ -51,14 +55,24 @@ fn what_is_not_plain_is_left_to_the_parser() {
         "",
         "a: 1",
         "a\n",
-        "a: b\n  c\n",
+        "a: b\n\n  c\n",
+        "a: b # d\n  c\n",
+        "a: b\n  c: d\n",
+        "a: b\n  - c\n",
+        "a: b\n  c # d\n",
         "a: &x b\n",
         "a: *x\n",
         "a: !!str b\n",
         "a:\tb\n",
         "a: b: c\n",
         "a: \"b\n  c\"\n",
-        "a: >\n  b\n",
+        "a: >\n  b\n   c\n",
+        "a: >+\n  b\n",
+        "a: >\n\n  b\n",
+        "'a' : b\n",
+        "'a':b\n",
+        "'é': b\n",
+        "a: {} b\n",
         "a: |2\n   b\n",
         "a: |\n\n  b\n",
         "a: |\n    b\n  c: d\n",
@@ -76,7 +90,6 @@ fn what_is_not_plain_is_left_to_the_parser() {
         "a: x\u{85}b: y\n",
         "a: @b\n",
         "a: - b\n",
-        "\"a\": b\n",
         "a: [b,]\n",
         "a: 'b' c\n",
         "a: \"\\x41\"\n",
@@ -110,14 +123,14 @@ fn real_files_come_out_as_the_parser_has_them() {
         short += if agrees(&text) { text.len() } else { 0 };
     }
     eprintln!("{short} of {all} bytes in {} files take the short cut", files.len());
-    assert!(!files.is_empty() && short > 0);
+    assert!(!files.is_empty() && short > all / 2);
 }
 
 /// Lines that are nearly, or really, what configuration is made of.
 fn line() -> impl Strategy<Value = String> {
     let start = prop::sample::select(vec![
         "", "- ", "- - ", "-", "a: ", "b:", "a/b: ", "- a: ", "- b:", "# ", "x", "-x", "? ", "<<: ",
-        "\"k\": ", "---",
+        "\"k\": ", "'q':", "--", "---",
     ]);
     let value = prop::sample::select(vec![
         "",
@@ -140,6 +153,9 @@ fn line() -> impl Strategy<Value = String> {
         "|-",
         "|+",
         ">",
+        ">-",
+        "--x",
+        "-- y",
         "~",
         "k: v",
         "v:",
