@@ -44,8 +44,9 @@ pub fn file_or_made(root: &Path, path: &Path) -> Result<OwnedFd, Error> {
         other => return other,
     }
     let relative = path.strip_prefix(root).unwrap_or(path);
+    // A pipe that a job puts there at this moment would hold us up for ever.
     let how = OpenHow::new()
-        .flags(OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_CLOEXEC)
+        .flags(OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC)
         .mode(Mode::from_bits_truncate(0o644))
         .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
     openat2(&base(root)?, relative, how).map_err(|e| refused(root, path, e))

@@ -10,6 +10,7 @@ use nix::fcntl::{AT_FDCWD, FcntlArg, OFlag, fcntl, openat};
 use nix::libc;
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -189,16 +190,17 @@ pub fn remove_tree(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Bytes on disk of a directory and all that is in it, as far as we can look. Bounded as [`remove_tree`] is.
+/// Bytes on disk of a directory and all that is in it, as far as we can look; a file with several names counts once.
+/// Bounded as [`remove_tree`] is.
 pub fn size_of_tree(path: &Path) -> io::Result<u64> {
-    let mut size = 0;
+    let mut scales = Scales::default();
     let mut at = openat(AT_FDCWD, path, DIRECTORY | OFlag::O_RDONLY, Mode::empty())?;
-    let mut levels = vec![Level::weigh(&at, &mut size)?];
+    let mut levels = vec![Level::weigh(&at, &mut scales)?];
     while let Some(level) = levels.last_mut() {
         if let Some(name) = level.directories.pop() {
             // One that is gone or closed to us weighs nothing.
             if let Ok(inner) = openat(&at, Path::new(&name), DIRECTORY | OFlag::O_RDONLY, Mode::empty()) {
-                levels.push(Level::weigh(&inner, &mut size)?);
+                levels.push(Level::weigh(&inner, &mut scales)?);
                 at = inner;
             }
             continue;
@@ -210,7 +212,15 @@ pub fn size_of_tree(path: &Path) -> io::Result<u64> {
             return Err(io::Error::other("something moved a directory while it was being looked at"));
         }
     }
-    Ok(size)
+    Ok(scales.size)
+}
+
+/// What [`size_of_tree`] has found so far.
+#[derive(Default)]
+struct Scales {
+    size: u64,
+    /// Device and inode of the files that have more names than one.
+    linked: HashSet<(u64, u64)>,
 }
 
 const DIRECTORY: OFlag = OFlag::O_NOFOLLOW.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
@@ -241,15 +251,17 @@ impl Level {
 
 impl Level {
     /// Adds up what `dir` holds.
-    fn weigh(dir: &OwnedFd, size: &mut u64) -> io::Result<Level> {
+    fn weigh(dir: &OwnedFd, scales: &mut Scales) -> io::Result<Level> {
         let mut directories = Vec::new();
         for entry in std::fs::read_dir(fd_path(dir))? {
             let entry = entry?;
             let Ok(meta) = entry.metadata() else { continue };
-            *size += meta.blocks() * 512;
             if meta.is_dir() {
                 directories.push(entry.file_name());
+            } else if meta.nlink() > 1 && !scales.linked.insert((meta.dev(), meta.ino())) {
+                continue;
             }
+            scales.size += meta.blocks() * 512;
         }
         Ok(Level { name: OsString::new(), id: id(dir)?, directories })
     }
@@ -408,6 +420,12 @@ mod tests {
         }
         let grown = size_of_tree(&tree).unwrap() - before;
         assert!((3 << 20..4 << 20).contains(&grown), "{grown}");
+        // As cargo and git have them by the thousand.
+        for name in ["again", "a/b/again"] {
+            std::fs::hard_link(tree.join("x"), tree.join(name)).unwrap();
+        }
+        let linked = size_of_tree(&tree).unwrap() - before;
+        assert!((3 << 20..4 << 20).contains(&linked), "{linked}");
         assert!(size_of_tree(&tree.join("gone")).is_err());
     }
 

@@ -21,7 +21,6 @@ use crate::plan::{ContainerPlan, PodPlan};
 use crate::poddir::{self, Lock, PodDir};
 use crate::record::{Cause, ContainerRecord, ContainerState, PodRecord, REASON_EVICTED};
 use crate::sandbox::message::Message;
-use ending::KILL_PATIENCE;
 use jiff::Timestamp;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::stat::Mode;
@@ -105,11 +104,11 @@ impl Supervisor {
         if dir.read_record()?.is_some() {
             return Err(Error::AlreadyStarted { path: dir.path().to_owned() });
         }
-        let plan = PodPlan::read(&dir.plan())?;
+        let mut plan = PodPlan::read(&dir.plan())?;
         // Orphans of our sandboxes come to us, so that none stays behind as a zombie of a machine whose first process
         // does not reap.
         nix::sys::prctl::set_child_subreaper(true).map_err(|e| Error::system("adopt orphans", e))?;
-        let unsaid = memory::mount_all(&plan);
+        let unsaid = memory::mount_all(&mut plan);
         let (sender, events) = mpsc::channel();
         watch_signals(sender.clone())?;
         let waiting = |c: &Vec<ContainerPlan>| {
@@ -240,7 +239,7 @@ impl Supervisor {
             }
             let drain =
                 self.active.values().filter_map(|a| a.reaped.map(|(_, at)| at + DRAIN_PATIENCE)).min();
-            let killed = self.killed_at.map(|at| at + KILL_PATIENCE);
+            let killed = self.killed_at.map(|at| at + self.kill_patience());
             let again = self.next_start();
             let next = [self.deadline, self.kill_at, killed, drain, again].into_iter().flatten().min();
             let event = match next {

@@ -88,6 +88,114 @@ async fn an_unsandboxed_pod_survives_the_death_of_the_runner_and_is_run_once() {
     killed_and_started_again(true).await;
 }
 
+/// A volume in memory, a sidecar that has just been started again and one that waits for it, while the runner is killed.
+#[tokio::test]
+#[ignore = "not a test of its own: the process that the test below kills"]
+async fn host_of_sidecars() {
+    let Some(dir) = std::env::var_os(DIR) else { return };
+    let dir = Path::new(&dir);
+    let world = World::open(dir, mode(std::env::var_os(PLAIN).is_some()), |_| {}).await;
+    let mounts =
+        json!({"volumeMounts": [{"name": "h", "mountPath": "/h"}, {"name": "m", "mountPath": "/m"}]});
+    let always = with(json!({"restartPolicy": "Always"}), mounts.clone());
+    // In memory, each time counts the ones before.
+    let side = "echo x >> /m/times; cp /m/times /h/times; [ -s /m/second ] || { echo x > /m/second; exit 1; }; exec sleep 600";
+    let script = format!(
+        ": {}; echo run >> /h/runs; while [ ! -e /h/go ]; do sleep 0.01; done; cat /m/times; stat -f -c %T /m",
+        dir.display()
+    );
+    let spec = json!({
+        "terminationGracePeriodSeconds": 1,
+        "volumes": [
+            {"name": "h", "hostPath": {"path": common::shared(dir)}},
+            {"name": "m", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+        ],
+        "initContainers": [
+            with(sh("side", side), always.clone()),
+            with(sh("crashing", "exit 1"), always),
+        ],
+        "containers": [with(sh("test", &script), mounts)],
+    });
+    world.pods().create(&PostParams::default(), &pod("p", spec)).await.unwrap();
+    std::future::pending::<()>().await;
+}
+
+async fn sidecars_survive(plain: bool) {
+    if plain && !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED: without a sandbox only root can mount");
+        return;
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "host_of_sidecars", "--ignored", "--nocapture"]).env(DIR, dir);
+    if plain {
+        command.env(PLAIN, "1");
+    }
+    let host = Host(command.stdout(Stdio::null()).spawn().unwrap());
+    let says = |name: &str| std::fs::read_to_string(dir.join("shared").join(name)).unwrap_or_default();
+    until("the sidecar to run again", || says("times") == "x\nx\n" && says("runs") == "run\n").await;
+    drop(host);
+    let world = World::open(dir, mode(plain), |_| {}).await;
+    let again = |p: &k8s_openapi::api::core::v1::Pod| {
+        phase(p) == "Running" && common::waiting_reason(p, "crashing") == "CrashLoopBackOff"
+    };
+    let runs = world.wait("p", again).await;
+    assert_eq!(common::container(&runs, "side").restart_count, 1);
+    std::fs::write(dir.join("shared/go"), "").unwrap();
+    let done = world.ended("p").await;
+    assert_eq!(phase(&done), "Succeeded", "{:#?}", done.status);
+    let log = world.log("p", "test").await;
+    let in_memory = plain || world.kubelet.as_ref().unwrap().capabilities().sandboxed();
+    assert!(log.starts_with("x\nx\n") && log.ends_with("tmpfs\n") == in_memory, "{log}");
+    assert_ne!(terminated(&done, "crashing").exit_code, 0);
+    assert_eq!((says("runs"), says("times")), ("run\n".to_owned(), "x\nx\n".to_owned()));
+    until("everything to be gone", || processes(&dir.display().to_string()).is_empty()).await;
+}
+
+#[tokio::test]
+async fn sidecars_and_memory_survive_the_death_of_the_runner() {
+    sidecars_survive(false).await;
+}
+
+#[tokio::test]
+async fn unsandboxed_sidecars_and_memory_survive_the_death_of_the_runner() {
+    sidecars_survive(true).await;
+}
+
+/// Else a job that has succeeded would be run again.
+#[tokio::test]
+async fn a_shutdown_while_only_sidecars_are_left_changes_nothing_of_how_the_pod_ended() {
+    let mut world = World::new(SandboxMode::Auto, |_| {}).await;
+    let mounts = json!({"volumeMounts": [{"name": "h", "mountPath": "/h"}]});
+    let side = format!(
+        ": {}; trap 'touch /h/asked' TERM; touch /h/up; while [ ! -e /h/go ]; do sleep 0.01; done",
+        world.dir.display()
+    );
+    let spec = json!({
+        "terminationGracePeriodSeconds": 600,
+        "volumes": [{"name": "h", "hostPath": {"path": world.shared()}}],
+        "initContainers": [with(with(sh("side", &side), json!({"restartPolicy": "Always"})), mounts.clone())],
+        "containers": [with(sh("test", "while [ ! -e /h/up ]; do sleep 0.01; done"), mounts)],
+    });
+    let uid = world.create("p", spec).await.metadata.uid.unwrap();
+    let asked = world.shared().join("asked");
+    until("the sidecar to be asked to end", || asked.exists()).await;
+    let kubelet = world.kubelet.take().unwrap();
+    let record = world.dir.join("kubelet/pods").join(uid).join("status.json");
+    let told = || std::fs::read_to_string(&record).is_ok_and(|text| text.contains("\"termination\""));
+    let end = async {
+        until("the supervisor to be told", told).await;
+        std::fs::write(world.shared().join("go"), "").unwrap();
+    };
+    tokio::join!(kubelet.shutdown(), end);
+    assert_eq!(processes(&format!(": {}", world.dir.display())), Vec::<i32>::new());
+    let pod = world.pods().get("p").await.unwrap();
+    let status = pod.status.as_ref().unwrap();
+    assert_eq!((phase(&pod), status.reason.as_deref()), ("Succeeded", None), "{status:#?}");
+    assert_eq!(terminated(&pod, "side").exit_code, 0);
+}
+
 const MANY: &str = "PROW_KUBELET_TEST_MANY";
 const PODS_A_ROUND: usize = 4;
 

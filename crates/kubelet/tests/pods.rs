@@ -488,13 +488,19 @@ async fn sidecars(world: World) {
 both_modes!(sidecars_are_ended_with_a_pod_that_fails_or_is_deleted, sidecars_end);
 async fn sidecars_end(world: World) {
     let always = json!({"restartPolicy": "Always"});
+    let mounts = json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]});
     let stubborn = "trap '' TERM; while :; do sleep 0.01; done";
     let done = world
         .run(
             "fails",
             json!({
                 "terminationGracePeriodSeconds": 1,
-                "initContainers": [with(sh("side", stubborn), always.clone()), sh("bad", "exit 7")],
+                "volumes": [{"name": "v", "emptyDir": {}}],
+                // Not before the other has stopped its ears.
+                "initContainers": [
+                    with(sh("side", "trap '' TERM; touch /v/deaf; while :; do sleep 0.01; done"), with(always.clone(), mounts.clone())),
+                    with(sh("bad", "while [ ! -e /v/deaf ]; do sleep 0.01; done; exit 7"), mounts),
+                ],
                 "containers": [sh("test", "true")],
             }),
         )

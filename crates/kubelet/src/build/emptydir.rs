@@ -86,11 +86,12 @@ pub(super) fn in_memory(volumes: &[Volume], spec: &PodSpec, context: &Context<'_
     volumes.iter().filter_map(one).collect()
 }
 
-/// The Pod's directories on disk that must not become larger than they say.
+/// The Pod's directories that must not become larger than they say, where nobody else sees to it. For processes those in
+/// memory are among them: whether they can be mounted is known only to the supervisor.
 pub(super) fn limited(volumes: &[Volume], context: &Context<'_>) -> Vec<LimitPlan> {
     let one = |v: &Volume| match &v.kind {
         VolumeKind::Empty(EmptyDir { memory, limit: Some((bytes, limit)) })
-            if memory.is_none() || !can_keep_in_memory(context) =>
+            if memory.is_none() || context.engine.is_none() || !can_keep_in_memory(context) =>
         {
             let path = v.source(context.dir);
             Some(LimitPlan { volume: v.name.clone(), path, bytes: *bytes, limit: limit.clone() })

@@ -14,6 +14,7 @@ use crate::sandbox::process::KILL_ALL;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::signal::SigSet;
 use nix::sys::stat::{Mode, mkdirat};
+use serde_json::Value;
 use std::cell::Cell;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -131,7 +132,7 @@ pub fn container(up: &mut Channel, dir: &str, parent: &str, name: &str) -> Resul
         let client = Client::new(&plan.socket, &plan.api);
         let binds = binds(&client, &dir, &pod, container).await?;
         let spec = spec::create(&pod, &plan, container, binds);
-        let id = client.create(&spec::name(&pod.uid, name), &spec).await.map_err(engine)?;
+        let id = create(&client, &spec::name(&pod.uid, name), &spec).await.map_err(engine)?;
         let run = match up.send(&Message::Created(format!("{}://{id}", plan.scheme))) {
             Ok(()) => {
                 let tty = container.engine.as_ref().is_some_and(|e| e.tty);
@@ -140,10 +141,30 @@ pub fn container(up: &mut Channel, dir: &str, parent: &str, name: &str) -> Resul
             // The supervisor died while the container was being made: nobody wants it any more.
             Err(e) => Err(broken(e)),
         };
-        let removed = client.remove(&id).await.map_err(engine);
-        up.send(&run?).map_err(broken)?;
-        removed
+        let removed = client.remove(&id).await;
+        end(up, run, removed)
     })
+}
+
+/// Creates a container. One of that name is what is left of the time before, should the engine have failed to remove it:
+/// the supervisor runs each container once at a time.
+async fn create(client: &Client, name: &str, spec: &Value) -> Result<String, EngineError> {
+    match client.create(name, spec).await {
+        Err(EngineError::Refused { status: 409, .. }) => {
+            client.remove(name).await?;
+            client.create(name, spec).await
+        }
+        other => other,
+    }
+}
+
+/// Tells how a container ended. That its engine could not remove it changes nothing of that: it is removed with its Pod.
+fn end(up: &mut Channel, run: Result<Message, Error>, removed: Result<(), EngineError>) -> Result<(), Error> {
+    if let Err(e) = removed {
+        let notice = format!("a container that has ended is still there: {e}");
+        up.send(&Message::Notice(notice)).map_err(broken)?;
+    }
+    up.send(&run?).map_err(broken)
 }
 
 /// From a created container to how it ended.
@@ -311,4 +332,60 @@ fn inside(root: &Path, sub: &Path) -> io::Result<OwnedFd> {
         at = openat2(&at, part, how(OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW))?;
     }
     Ok(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    #[test]
+    fn a_container_that_cannot_be_removed_has_ended_as_it_has() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (mut up, mut supervisor) = (Channel::new(ours).unwrap(), Channel::new(theirs).unwrap());
+        let refused = EngineError::Refused { what: "remove it".into(), status: 500, message: "busy".into() };
+        end(&mut up, Ok(Message::Exited(0)), Err(refused)).unwrap();
+        drop(up);
+        let mut said = std::iter::from_fn(|| supervisor.receive().unwrap());
+        assert!(matches!(said.next(), Some(Message::Notice(text)) if text.contains("busy")));
+        assert_eq!((said.next(), said.next()), (Some(Message::Exited(0)), None));
+    }
+
+    /// A mock, since no engine fails on demand: these answers, one a request. Gives what was asked for.
+    fn engine_that_answers(
+        socket: &Path,
+        answers: [&'static str; 3],
+    ) -> std::thread::JoinHandle<Vec<String>> {
+        let listener = UnixListener::bind(socket).unwrap();
+        std::thread::spawn(move || {
+            let answer = |answer: &str| {
+                let (stream, _) = listener.accept().unwrap();
+                let mut lines = BufReader::new(&stream).lines().map(Result::unwrap);
+                let asked = lines.next().unwrap();
+                // The whole of the head, so that none of it is lost when we close.
+                lines.find(String::is_empty);
+                let (status, body) = answer.split_once('|').unwrap();
+                let length = body.len();
+                write!(&stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+                asked
+            };
+            answers.into_iter().map(answer).collect()
+        })
+    }
+
+    #[tokio::test]
+    async fn what_is_left_of_the_time_before_makes_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("engine.sock");
+        let answers =
+            ["409 Conflict|{\"message\":\"in use\"}", "204 No Content|", "201 Created|{\"Id\":\"new\"}"];
+        let engine = engine_that_answers(&socket, answers);
+        assert_eq!(create(&Client::new(&socket, ""), "side", &json!({})).await.unwrap(), "new");
+        let asked: Vec<String> = engine.join().unwrap();
+        let words: Vec<&str> = asked.iter().filter_map(|line| line.split(' ').next()).collect();
+        assert_eq!(words, ["POST", "DELETE", "POST"], "{asked:?}");
+        assert!(asked[1].contains("/containers/side?force=true"), "{asked:?}");
+    }
 }

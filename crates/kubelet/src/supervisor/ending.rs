@@ -12,8 +12,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long a sandbox may take to die after it was told to kill everything, before it is killed itself.
-pub(super) const KILL_PATIENCE: Duration = Duration::from_secs(5);
-/// How long an engine may take to remove the last of a Pod's containers.
+const KILL_PATIENCE: Duration = Duration::from_secs(5);
+/// The same of an engine: a stage that is killed before the engine has ended and removed its container leaves it running.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(60);
 
 impl Supervisor {
@@ -31,11 +31,18 @@ impl Supervisor {
         }
     }
 
+    /// How long those that were told to kill everything, or to remove it, may take for it.
+    pub(super) fn kill_patience(&self) -> Duration {
+        if self.plan.isolation == Isolation::Container { ENGINE_PATIENCE } else { KILL_PATIENCE }
+    }
+
     /// Begins (or hastens) the end of the Pod.
     pub(super) fn terminate(&mut self, grace: Duration, cause: Cause) -> Result<(), Error> {
         let first = self.record.termination.is_none();
         if first {
-            self.record.termination = Some(cause);
+            // How the others ended is how the Pod ends, whatever becomes of its sidecars: a job that has succeeded must not
+            // be run again because the machine shut down while they took their time.
+            self.record.termination = Some(if self.winding_down { Cause::default() } else { cause });
             self.dir.write_record(&self.record)?;
             // Sidecars serve the others to their end: their turn comes after it.
             for index in self.active.keys().filter(|i| !self.container(**i).restart) {
@@ -66,7 +73,7 @@ impl Supervisor {
             self.kill_at = None;
             self.killed_at = Some(now);
         }
-        if self.killed_at.is_some_and(|at| now >= at + KILL_PATIENCE) {
+        if self.killed_at.is_some_and(|at| now >= at + self.kill_patience()) {
             self.signal_all(Signal::SIGKILL);
             self.killed_at = Some(now);
         }
@@ -95,9 +102,7 @@ impl Supervisor {
         if self.plan.isolation == Isolation::None {
             kill_descendants();
         }
-        let patience =
-            if self.plan.isolation == Isolation::Container { ENGINE_PATIENCE } else { KILL_PATIENCE };
-        let until = Instant::now() + patience;
+        let until = Instant::now() + self.kill_patience();
         loop {
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::StillAlive) if Instant::now() < until => {

@@ -7,20 +7,34 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
-/// Mounts the Pod's volumes in memory. Says in sentences which stay on disk, and why. Call it before any thread is
-/// started: threads do not follow.
-pub(super) fn mount_all(plan: &PodPlan) -> Vec<String> {
+/// Mounts the Pod's volumes in memory. Says in sentences which stay on disk, and why; the limits of the others, which the
+/// kernel keeps, are taken out of the plan. Call it before any thread is started: threads do not follow.
+pub(super) fn mount_all(plan: &mut PodPlan) -> Vec<String> {
     if plan.memory.is_empty() || plan.isolation == Isolation::Container {
         return Vec::new();
     }
-    let on_disk = |memory: &MemoryPlan, why: &str| {
-        format!("emptyDir volume {} of medium Memory is a directory on disk: {why}", memory.volume)
+    let entered = enter(plan.isolation);
+    let mount = |m: &MemoryPlan| match &entered {
+        Ok(()) => mount_one(m).map_err(|e| e.to_string()),
+        Err(why) => Err(why.clone()),
     };
-    if let Err(why) = enter(plan.isolation) {
-        return plan.memory.iter().map(|m| on_disk(m, &why)).collect();
+    let mounted: Vec<Result<(), String>> = plan.memory.iter().map(mount).collect();
+    settle(plan, &mounted)
+}
+
+/// What follows from how the mounts of all the plan's volumes in memory came out.
+fn settle(plan: &mut PodPlan, mounted: &[Result<(), String>]) -> Vec<String> {
+    let mut on_disk = Vec::new();
+    for (memory, outcome) in plan.memory.iter().zip(mounted) {
+        match outcome {
+            Ok(()) => plan.limits.retain(|l| l.volume != memory.volume),
+            Err(why) => on_disk.push(format!(
+                "emptyDir volume {} of medium Memory is a directory on disk: {why}",
+                memory.volume
+            )),
+        }
     }
-    let one = |m: &MemoryPlan| mount_one(m).err().map(|e| on_disk(m, &e.to_string()));
-    plan.memory.iter().filter_map(one).collect()
+    on_disk
 }
 
 fn enter(isolation: Isolation) -> Result<(), String> {
@@ -47,5 +61,28 @@ pub(super) fn release(plan: &PodPlan) {
     for memory in plan.memory.iter().filter(|_| plan.isolation != Isolation::Container) {
         // One that was not mounted is none; any other goes with us, in a moment.
         let _ = umount2(&memory.path, MntFlags::MNT_DETACH);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_the_kernel_does_not_bound_is_watched() {
+        let memory = |v: &str| json!({"volume": v, "path": "/v", "bytes": 1, "owner": null, "group": null});
+        let limit = |v: &str| json!({"volume": v, "path": "/v", "bytes": 1, "limit": "1"});
+        let mut plan: PodPlan = serde_json::from_value(json!({
+            "namespace": "n", "name": "p", "uid": "u", "isolation": "none", "grace_seconds": 1,
+            "active_deadline_seconds": null, "init_containers": [], "containers": [], "hide": [],
+            "memory": [memory("mounted"), memory("refused")],
+            "limits": [limit("mounted"), limit("refused"), limit("disk")],
+        }))
+        .unwrap();
+        let said = settle(&mut plan, &[Ok(()), Err("no".to_owned())]);
+        assert_eq!(said, ["emptyDir volume refused of medium Memory is a directory on disk: no"]);
+        let watched: Vec<&str> = plan.limits.iter().map(|l| l.volume.as_str()).collect();
+        assert_eq!(watched, ["refused", "disk"]);
     }
 }

@@ -36,7 +36,7 @@ unshare --mount --propagation slave --pid --fork --mount-proc sh -c '
   read -r _
 ' sh "$dir" "$network" "$group"
 ip link delete "$bridge" 2>/dev/null
-find /sys/fs/cgroup -depth -type d -path "*/$group*" -exec rmdir {} + 2>/dev/null
+find /sys/fs/cgroup -depth -type d \( -path "*/$group" -o -path "*/$group/*" \) -exec rmdir {} + 2>/dev/null
 rm -rf "$dir"
 "#;
 
@@ -86,8 +86,10 @@ impl Dockerd {
         let dir = tempfile::Builder::new().prefix("prow-dockerd-").tempdir().unwrap().keep();
         fs::write(dir.join("daemon.json"), daemon(&dir)).unwrap();
         let pid = std::process::id();
-        // Another test process has another one of each, as far as they go round.
-        let subnet = format!("10.{}.{}.1/24", 200 + pid % 50, pid / 50 % 250);
+        // Another test process has another one of each, as far as they go round. Of the addresses that are set aside for
+        // tests of networks: the machine's own are never among them.
+        let n = pid % 2048;
+        let subnet = format!("198.{}.{}.{}/26", 18 + n / 1024, n / 4 % 256, n % 4 * 64 + 1);
         let mut keeper = Command::new("sh");
         keeper.args(["-c", KEEPER, "keeper"]).arg(&dir);
         keeper.args([format!("prowt{pid}"), subnet, format!("prow-tests-{pid}")]);

@@ -7,6 +7,7 @@
 mod common;
 mod deaths;
 mod nested;
+mod sidecars;
 
 use common::engines::{BUSYBOX, SPEAKER, TestEngine, registry};
 use common::{container, phase, terminated, until, waiting_reason, with};
