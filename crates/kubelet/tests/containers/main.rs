@@ -1,4 +1,4 @@
-//! Pods as containers of a real Podman and a real Docker: what `pods.rs` shows of processes, and what only containers
+//! Pods as containers of a real Podman and a real Docker: what `pods` shows of processes, and what only containers
 //! have.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+#[path = "../common/mod.rs"]
 mod common;
 
 use common::{World, container, phase, pod, sh, terminated, until, waiting_reason, with};
@@ -29,6 +30,8 @@ macro_rules! both_modes {
         }
     };
 }
+
+mod sidecars;
 
 both_modes!(init_containers_run_in_order_and_containers_side_by_side, order);
 async fn order(world: World) {
@@ -436,86 +439,4 @@ async fn size_limit(world: World) {
     assert_eq!((phase(&done), status.reason.as_deref()), ("Failed", Some("Evicted")));
     assert_eq!(status.message.as_deref(), Some("Usage of EmptyDir volume \"v\" exceeds the limit \"1Mi\". "));
     assert_eq!(terminated(&done, "test").exit_code, 137);
-}
-
-both_modes!(sidecars_run_beside_the_others_and_end_after_them, sidecars);
-async fn sidecars(world: World) {
-    let mounts = json!({"restartPolicy": "Always", "volumeMounts": [{"name": "v", "mountPath": "/v"}]});
-    let plain = json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]});
-    let serve = |name: &str, last: &str| {
-        format!(
-            "trap 'echo {name} >> /v/order; {last}; exit 3' TERM; touch /v/{name}; while :; do sleep 0.01; done"
-        )
-    };
-    let unsteady = "if [ ! -e /v/once ]; then echo first; touch /v/once; exit 1; fi; echo again; \
-                    trap 'exit 0' TERM; touch /v/again; while :; do sleep 0.01; done";
-    let patient = |files: &str| {
-        format!("for f in {files}; do while [ ! -e /v/$f ]; do sleep 0.01; done; done; echo main >> /v/order")
-    };
-    world
-        .create(
-            "p",
-            json!({
-                "volumes": [{"name": "v", "emptyDir": {}}],
-                "initContainers": [
-                    with(sh("one", &serve("one", "cat /v/order")), mounts.clone()),
-                    with(sh("between", "while [ ! -e /v/one ]; do sleep 0.01; done"), plain.clone()),
-                    with(sh("two", &serve("two", "true")), mounts.clone()),
-                    with(sh("unsteady", unsteady), mounts),
-                ],
-                "containers": [with(sh("test", &patient("one two again")), plain)],
-            }),
-        )
-        .await;
-    let done = world.ended("p").await;
-    assert_eq!(phase(&done), "Succeeded", "{:#?}", done.status);
-    assert_eq!(world.log("p", "one").await, "main\ntwo\none\n");
-    assert_eq!((terminated(&done, "one").exit_code, terminated(&done, "two").exit_code), (3, 3));
-    let unsteady = container(&done, "unsteady");
-    assert_eq!((unsteady.restart_count, terminated(&done, "unsteady").exit_code), (1, 0));
-    let last = unsteady.last_state.as_ref().unwrap().terminated.as_ref().unwrap();
-    assert_eq!((last.exit_code, last.reason.as_deref()), (1, Some("Error")));
-    assert_eq!(world.log("p", "unsteady").await, "again\n");
-    let query =
-        |name: &str| LogQuery { container: Some(name.to_owned()), previous: true, ..LogQuery::default() };
-    assert_eq!(world.logs("p", query("unsteady")).await, "first\n");
-    let Err(none) = world.kubelet.as_ref().unwrap().logs("default", "p", &query("test")).await else {
-        panic!("a log of a time that was not");
-    };
-    assert_eq!(none.to_string(), "previous terminated container \"test\" in pod \"p\" not found");
-}
-
-both_modes!(sidecars_are_ended_with_a_pod_that_fails_or_is_deleted, sidecars_end);
-async fn sidecars_end(world: World) {
-    let always = json!({"restartPolicy": "Always"});
-    let mounts = json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]});
-    let stubborn = "trap '' TERM; while :; do sleep 0.01; done";
-    let done = world
-        .run(
-            "fails",
-            json!({
-                "terminationGracePeriodSeconds": 1,
-                "volumes": [{"name": "v", "emptyDir": {}}],
-                // Not before the other has stopped its ears.
-                "initContainers": [
-                    with(sh("side", "trap '' TERM; touch /v/deaf; while :; do sleep 0.01; done"), with(always.clone(), mounts.clone())),
-                    with(sh("bad", "while [ ! -e /v/deaf ]; do sleep 0.01; done; exit 7"), mounts),
-                ],
-                "containers": [sh("test", "true")],
-            }),
-        )
-        .await;
-    assert_eq!((phase(&done), terminated(&done, "bad").exit_code), ("Failed", 7));
-    assert_eq!(terminated(&done, "side").exit_code, 137);
-    assert_eq!(waiting_reason(&done, "test"), "PodInitializing");
-    let spec = json!({
-        "initContainers": [with(sh("side", stubborn), always)],
-        "containers": [sh("test", "while :; do sleep 0.1; done")],
-    });
-    world.create("deleted", spec).await;
-    let runs = world.wait("deleted", |p| phase(p) == "Running").await;
-    let side = container(&runs, "side");
-    assert_eq!((side.ready, side.started), (true, Some(true)));
-    world.delete("deleted", 1).await;
-    world.gone("deleted").await;
 }
