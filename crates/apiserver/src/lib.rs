@@ -61,7 +61,7 @@ use managed::Manager;
 use resources::{Resource, find};
 use status::ApiError;
 use store::tx::Tx;
-use store::{Settings, Store};
+use store::{MAX_HISTORY_BYTES, Settings, Store};
 use write::Author;
 
 /// Where the server's time comes from.
@@ -173,7 +173,8 @@ impl ApiServer {
     /// [`StoreError::InUse`] if another process (or another server in this one) has it open.
     pub fn open(dir: &Path, options: Options) -> Result<ApiServer, Error> {
         let Options { sync, history, compact_above, .. } = options;
-        let store = Store::open(dir, Settings { sync, history, compact_above })?;
+        let store =
+            Store::open(dir, Settings { sync, history, history_bytes: MAX_HISTORY_BYTES, compact_above })?;
         let server = ApiServer {
             inner: Arc::new(Inner {
                 store,

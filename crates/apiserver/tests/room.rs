@@ -162,6 +162,17 @@ async fn child(dir: &Path) {
         names.push(name);
         w.server.compact().await.unwrap().unwrap();
     }
+    // A server that starts at a full disk reads what is there, and writes as soon as there is room.
+    let World { dir: own, server } = w;
+    drop(server);
+    limit(size(dir));
+    let options = Options { sync: false, ..Options::default() };
+    let w = World { server: ApiServer::open(dir, options).unwrap(), dir: own };
+    let (code, list) = w.get(MAPS).await;
+    assert_eq!((code, list["items"].as_array().unwrap().len()), (200, names.len()));
+    limit(RLIM_INFINITY);
+    assert_eq!(w.post(MAPS, map("restarted")).await.0, 201);
+    names.push("restarted".to_owned());
     names.sort();
     std::fs::write(dir.join("names"), json!(names).to_string()).unwrap();
     // As a kill would, without a goodbye to the file.

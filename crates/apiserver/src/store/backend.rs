@@ -4,17 +4,31 @@
 //! The lock is taken here and not by redb, so that a database can be opened afresh on the file that we hold already:
 //! after a failed write redb refuses everything until then. Every write reaches the kernel in order before a commit is
 //! acknowledged, so killing the process loses nothing, with or without `sync`; a power cut may without it.
+//!
+//! Two databases over one file do not know of each other's readers: once the newer one has committed, it writes over
+//! pages that a snapshot of the older one still needs. Before that the older one stops to answer, so that nobody is
+//! given pieces of other objects for what he asked.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
 
 use redb::{Database, StorageBackend};
 
 use super::{CACHE_BYTES, StoreError};
+
+/// A handle that reads and writes.
+const IN_USE: u8 = 0;
+/// A handle that only reads: another has taken its place.
+const RETIRED: u8 = 1;
+/// A handle that does not even read: what it would find may be another's.
+const GONE: u8 = 2;
+/// How often it is looked whether the last reader has ended.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// A database and the file below it.
 pub struct Opened {
@@ -23,18 +37,18 @@ pub struct Opened {
     /// Locked while anybody has it.
     pub file: Arc<File>,
     sync: bool,
-    retired: Arc<AtomicBool>,
+    state: Arc<AtomicU8>,
 }
 
 impl Opened {
     /// Opens the database in a file that is locked.
     pub fn of(file: Arc<File>, sync: bool) -> Result<Opened, redb::Error> {
-        let retired = Arc::new(AtomicBool::new(false));
-        let backend = Backend { file: file.clone(), sync, retired: retired.clone() };
+        let state = Arc::new(AtomicU8::new(IN_USE));
+        let backend = Backend { file: file.clone(), sync, state: state.clone() };
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE_BYTES);
         let db = builder.create_with_backend(backend)?;
-        Ok(Opened { db, file, sync, retired })
+        Ok(Opened { db, file, sync, state })
     }
 
     /// The same file, as after a restart: what was committed is there.
@@ -45,13 +59,38 @@ impl Opened {
 
     /// From now on it is only read; another has taken its place.
     pub fn retire(&self) {
-        self.retired.store(true, Ordering::Release);
+        self.state.fetch_max(RETIRED, Ordering::AcqRel);
+    }
+
+    /// From now on nothing is read from it either, but for what is in its cache.
+    pub fn end(&self) {
+        self.state.fetch_max(GONE, Ordering::AcqRel);
+    }
+
+    /// [`Opened::end`] as soon as nobody but the caller has it, or when `patience` is over.
+    pub fn end_after_readers(self: &Arc<Self>, patience: Duration) {
+        let began = Instant::now();
+        while Arc::strong_count(self) > 1 && began.elapsed() < patience {
+            std::thread::sleep(LOOK);
+        }
+        self.end();
+    }
+
+    /// Does another handle, or a snapshot of one, have the same file?
+    pub fn shares_its_file(&self) -> bool {
+        // This one's, and its backend's.
+        Arc::strong_count(&self.file) > 2
     }
 
     /// Bytes of the file.
     pub fn size(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }
+}
+
+/// Waits until the disk knows which file stands for which name.
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
 }
 
 /// Opens or makes the file and locks it. There are Secrets among the objects, so it is its owner's alone.
@@ -77,12 +116,12 @@ pub fn lock(path: &Path) -> Result<Arc<File>, StoreError> {
 struct Backend {
     file: Arc<File>,
     sync: bool,
-    retired: Arc<AtomicBool>,
+    state: Arc<AtomicU8>,
 }
 
 impl Backend {
     fn writable(&self) -> io::Result<()> {
-        if self.retired.load(Ordering::Acquire) {
+        if self.state.load(Ordering::Acquire) >= RETIRED {
             return Err(io::Error::other("another handle has taken this one's place"));
         }
         Ok(())
@@ -96,7 +135,12 @@ impl StorageBackend for Backend {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(out, offset)
+        self.file.read_exact_at(out, offset)?;
+        // Looked at afterwards: who ends this handle does so before he writes, so what was read by then is right.
+        if self.state.load(Ordering::Acquire) >= GONE {
+            return Err(io::Error::other("what this handle would read may have been written over"));
+        }
+        Ok(())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

@@ -12,13 +12,20 @@ use tokio::sync::oneshot;
 
 use super::event::Event;
 use super::tx::Tx;
-use super::{
-    COMPACTED, EVENTS, HISTORY_BYTES, Inner, MAX_HISTORY_BYTES, META, OBJECTS, Store, StoreError, VERSION,
-};
+use super::{COMPACTED, EVENTS, HISTORY_BYTES, Inner, META, OBJECTS, Store, StoreError, VERSION};
 use crate::status::ApiError;
 
 /// Most operations in one commit: bounds the memory of a transaction and the wait of its first operation.
 const GROUP: usize = 512;
+/// Bytes that an event costs beside its object: a page in each table, and those above them.
+const PAGES: u64 = 16 << 10;
+
+/// What a commit has done.
+struct Committed {
+    events: Vec<Arc<Event>>,
+    /// Events up to this version are gone.
+    gone: u64,
+}
 
 /// An operation and the one who waits for it.
 pub trait Job: Send {
@@ -149,16 +156,17 @@ impl Inner {
     pub(super) fn commit_group(self: &Arc<Self>, mut group: Vec<Box<dyn Job>>) -> Answers {
         let commits = self.commits.lock();
         let committed = match self.commit(&mut group) {
-            Ok(events) => {
+            Ok(Committed { events, gone }) => {
                 self.count(&events);
                 if let Some(last) = events.last().map(|e| e.version) {
                     let mut ring = self.ring.write();
                     for event in events {
                         ring.push(event);
                     }
-                    ring.compact(last.saturating_sub(self.history));
+                    // A compaction may keep events for longer; what does not fit in is gone sooner.
+                    let oldest = last.saturating_sub(self.history).max(gone);
+                    ring.compact(oldest);
                     drop(ring);
-                    let oldest = last.saturating_sub(self.history);
                     self.pins.lock().retain(|p| p.version >= oldest);
                     self.head.send_replace(last);
                 }
@@ -179,7 +187,7 @@ impl Inner {
     /// Counts what was written; once it is as much as the file holds, the file is looked at.
     fn count(self: &Arc<Self>, events: &[Arc<Event>]) {
         // As object, as event, and a like amount for the pages around them.
-        let bytes: u64 = events.iter().map(|e| 4 * e.object.len() as u64).sum();
+        let bytes: u64 = events.iter().map(|e| 4 * e.object.len() as u64 + PAGES).sum();
         let written = self.written.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if written < self.compact_above || written < self.opened().size().unwrap_or(u64::MAX) {
             return;
@@ -193,16 +201,18 @@ impl Inner {
     }
 
     /// Runs the operations and commits those that succeeded; gives their events.
-    fn commit(&self, group: &mut [Box<dyn Job>]) -> Result<Vec<Arc<Event>>, StoreError> {
+    fn commit(&self, group: &mut [Box<dyn Job>]) -> Result<Committed, StoreError> {
         let opened = self.opened();
         let txn = opened.db.begin_write().map_err(StoreError::of)?;
         let mut all = Vec::new();
+        let mut compacted;
         {
             let mut objects = txn.open_table(OBJECTS).map_err(StoreError::of)?;
             let mut events = txn.open_table(EVENTS).map_err(StoreError::of)?;
             let mut meta = txn.open_table(META).map_err(StoreError::of)?;
             let mut kept = meta.get(HISTORY_BYTES).map_err(StoreError::of)?.map_or(0, |v| v.value());
             let mut version = meta.get(VERSION).map_err(StoreError::of)?.map_or(0, |v| v.value());
+            compacted = meta.get(COMPACTED).map_err(StoreError::of)?.map_or(0, |v| v.value());
             for job in group.iter_mut() {
                 let mut tx = Tx::new(&objects, version);
                 if !job.run(&mut tx) {
@@ -234,23 +244,20 @@ impl Inner {
                 meta.insert(VERSION, version).map_err(StoreError::of)?;
                 let floor = version.saturating_sub(self.history);
                 let hold = self.hold.load(Ordering::Acquire);
-                let mut compacted = None;
                 loop {
                     let oldest = events.first().map_err(StoreError::of)?.map(|(v, _)| v.value());
                     // The newest event always stays, so that a watcher can be told what came last.
                     let is_over =
-                        |v: &u64| *v <= hold && (*v <= floor || (kept > MAX_HISTORY_BYTES && *v < version));
+                        |v: &u64| *v <= hold && (*v <= floor || (kept > self.history_bytes && *v < version));
                     let Some(oldest) = oldest.filter(is_over) else { break };
                     if let Some(gone) = events.remove(oldest).map_err(StoreError::of)? {
                         let (_, head, object) = gone.value();
                         kept = kept.saturating_sub((head.len() + object.len()) as u64);
                     }
-                    compacted = Some(oldest);
+                    compacted = oldest;
                 }
                 meta.insert(HISTORY_BYTES, kept).map_err(StoreError::of)?;
-                if let Some(compacted) = compacted {
-                    meta.insert(COMPACTED, compacted).map_err(StoreError::of)?;
-                }
+                meta.insert(COMPACTED, compacted).map_err(StoreError::of)?;
             }
         }
         if all.is_empty() {
@@ -259,6 +266,6 @@ impl Inner {
         } else {
             txn.commit().map_err(StoreError::of)?;
         }
-        Ok(all)
+        Ok(Committed { events: all, gone: compacted })
     }
 }

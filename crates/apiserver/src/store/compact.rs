@@ -5,7 +5,7 @@
 //! wait. The new file replaces the old one by a rename: killed at any moment, one of them is there, whole. A compaction
 //! that fails, for want of disk space say, leaves the old file in use and is tried again later.
 
-use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,7 +14,7 @@ use redb::{Database, Key, ReadableDatabase, ReadableTable, ReadableTableMetadata
 
 use super::backend::{self, Opened};
 use super::event::{Change, Event};
-use super::{COMPACTED, EVENTS, FILE_NAME, Inner, META, OBJECTS, SinceError, StoreError, VERSION};
+use super::{COMPACTED, EVENTS, Inner, META, OBJECTS, SinceError, StoreError, VERSION};
 
 /// Bytes that one transaction of the copy takes.
 const CHUNK: usize = 4 << 20;
@@ -24,6 +24,9 @@ const BATCH: usize = 1000;
 const LAST: usize = 100;
 /// Times that the copy runs after the writers before it makes them wait regardless.
 const ROUNDS: usize = 50;
+
+/// Room that is left to others beside the copy: those who write while it is made must not be the ones who find none.
+const SPARE: u64 = 16 << 20;
 
 /// What a compaction did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,14 +42,25 @@ pub fn is_worthwhile(size: u64, used: u64, above: u64, running: bool) -> bool {
     size > above && used < size / if running { 4 } else { 2 }
 }
 
+/// Is there room for a copy of `used` bytes? Its pages may be as much as half empty.
+fn has_room(free: u64, used: u64) -> bool {
+    free >= used.saturating_add(used / 2).saturating_add(SPARE)
+}
+
+/// Bytes that may still be written to the disk that `dir` is on.
+fn free(dir: &Path) -> io::Result<u64> {
+    let disk = nix::sys::statvfs::statvfs(dir)?;
+    Ok(disk.blocks_available().saturating_mul(disk.fragment_size()))
+}
+
 /// Where the copy is made.
-fn beside(dir: &Path) -> PathBuf {
-    dir.join(format!("{FILE_NAME}.new"))
+fn beside(path: &Path) -> PathBuf {
+    path.with_extension("redb.new")
 }
 
 /// Removes what a compaction that was killed has left.
-pub fn clean(dir: &Path) {
-    let left = beside(dir);
+pub fn clean(path: &Path) {
+    let left = beside(path);
     match std::fs::remove_file(&left) {
         Ok(()) => tracing::info!(path = %left.display(), "a compaction that did not end was cleaned up"),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
@@ -93,8 +107,13 @@ impl Inner {
             return Ok(None);
         }
         let _running = Running(self);
-        let path = beside(&self.dir);
-        let _ = std::fs::remove_file(&path);
+        let path = beside(&self.path);
+        match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(StoreError::Open { path, source: Box::new(redb::Error::Io(e)) });
+            }
+            _ => {}
+        }
         let done = self.copy(&path);
         if done.is_err() {
             // Gone already if it was never made. What cannot be removed now is removed by the next compaction or start.
@@ -104,6 +123,14 @@ impl Inner {
     }
 
     fn copy(&self, path: &Path) -> Result<Compacted, StoreError> {
+        let io = |e| StoreError::of(redb::Error::Io(e));
+        let dir = self.path.parent().unwrap_or(Path::new("/"));
+        let (used, room) = (in_use(&self.opened().db)?, free(dir).map_err(io)?);
+        if !has_room(room, used) {
+            let why =
+                format!("a copy of {used} bytes and what is written meanwhile do not go into {room} bytes");
+            return Err(io(io::Error::new(io::ErrorKind::StorageFull, why)));
+        }
         let mut new = Opened::of(backend::lock(path)?, self.sync).map_err(StoreError::of)?;
         let (old, txn) = {
             // No commit comes between the snapshot and the hold on what comes after it.
@@ -115,7 +142,7 @@ impl Inner {
             self.hold.store(version.map_or(0, |v| v.value()), Ordering::Release);
             (old, txn)
         };
-        let before = old.size().map_err(|e| StoreError::of(redb::Error::Io(e)))?;
+        let before = old.size().map_err(io)?;
         copy_tables(&txn, &new.db)?;
         drop(txn);
         drop(old);
@@ -140,12 +167,11 @@ impl Inner {
         }
         let old = self.opened();
         settle(&old.db, &new.db)?;
-        let io = |e| StoreError::of(redb::Error::Io(e));
         let after = new.size().map_err(io)?;
         // Even without `sync`: a name must not come to stand for a file that is not there yet.
         new.file.sync_all().map_err(io)?;
-        std::fs::rename(path, self.dir.join(FILE_NAME)).map_err(io)?;
-        if let Err(e) = File::open(&self.dir).and_then(|dir| dir.sync_all()) {
+        std::fs::rename(path, &self.path).map_err(io)?;
+        if let Err(e) = backend::sync_dir(dir) {
             tracing::warn!(error = %e, "the data directory was not synced; a power cut may bring the old file back");
         }
         old.retire();
@@ -165,7 +191,7 @@ impl Inner {
     }
 }
 
-fn copy_tables(from: &redb::ReadTransaction, to: &Database) -> Result<(), StoreError> {
+pub fn copy_tables(from: &redb::ReadTransaction, to: &Database) -> Result<(), StoreError> {
     copy_table(from, to, OBJECTS, |object| object.len())?;
     copy_table(from, to, EVENTS, |(_, _, object)| object.len())
 }
@@ -178,7 +204,7 @@ fn copy_table<K: Key + 'static, V: Value + 'static>(
 ) -> Result<(), StoreError> {
     let table = from.open_table(definition).map_err(StoreError::of)?;
     let mut rows = table.iter().map_err(StoreError::of)?;
-    let mut more = true;
+    let (mut more, mut copied) = (true, 0);
     while more {
         let mut bytes = 0;
         more = false;
@@ -189,6 +215,7 @@ fn copy_table<K: Key + 'static, V: Value + 'static>(
                 let (key, value) = row.map_err(StoreError::of)?;
                 let value = value.value();
                 bytes += size(&value);
+                copied += 1;
                 table.insert(key.value(), value).map_err(StoreError::of)?;
                 if bytes > CHUNK {
                     more = true;
@@ -198,7 +225,13 @@ fn copy_table<K: Key + 'static, V: Value + 'static>(
         }
         txn.commit().map_err(StoreError::of)?;
     }
-    Ok(())
+    // The copy takes the original's place, so whatever may have gone wrong, it must not be the smaller one.
+    match table.len().map_err(StoreError::of)? {
+        stored if stored == copied => Ok(()),
+        stored => {
+            Err(StoreError::Record(format!("{copied} of {stored} records of {definition} could be read")))
+        }
+    }
 }
 
 /// Does again what the events say; gives the version of the last one.
@@ -257,6 +290,18 @@ fn in_use(db: &Database) -> Result<u64, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_copy_leaves_room_to_others() {
+        let mb = |n: u64| n << 20;
+        for (free, used, expected) in
+            [(mb(16), 0, true), (mb(15), 0, false), (mb(46), mb(20), true), (mb(45), mb(20), false)]
+        {
+            assert_eq!(has_room(free, used), expected, "{free} {used}");
+        }
+        assert!(!has_room(u64::MAX - 1, u64::MAX), "no overflow");
+        assert!(super::free(Path::new("/")).unwrap() > 0);
+    }
 
     #[test]
     fn what_is_worth_a_compaction() {

@@ -12,12 +12,15 @@ mod backend;
 mod commit;
 mod compact;
 pub mod event;
+#[cfg(test)]
+mod tests;
 pub mod tx;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -42,7 +45,7 @@ const COMPACTED: &str = "compacted";
 /// Bytes of the events that are kept.
 const HISTORY_BYTES: &str = "historyBytes";
 /// Most bytes of events that are kept: a few large objects must not fill the disk.
-const MAX_HISTORY_BYTES: u64 = 64 << 20;
+pub const MAX_HISTORY_BYTES: u64 = 64 << 20;
 /// Most snapshots that are kept for lists that go on.
 const MAX_PINS: usize = 16;
 /// Layout of the tables above; a newer program that changes it counts up.
@@ -50,6 +53,8 @@ const FORMAT: &str = "format";
 const CURRENT_FORMAT: u64 = 1;
 /// redb's page cache. Its default of 1 GiB would keep every ProwJob in memory.
 const CACHE_BYTES: usize = 8 << 20;
+/// How long a failed commit keeps later ones waiting for lists that are still read from what was there before it.
+const READERS_END: Duration = Duration::from_secs(1);
 
 /// The file's name in the data directory.
 pub const FILE_NAME: &str = "apiserver.redb";
@@ -138,6 +143,8 @@ pub struct Settings {
     pub sync: bool,
     /// Events that are kept for watch replay.
     pub history: usize,
+    /// Most bytes of them.
+    pub history_bytes: u64,
     /// A file larger than this is made smaller when most of it is free.
     pub compact_above: u64,
 }
@@ -145,7 +152,8 @@ pub struct Settings {
 struct Inner {
     /// Snapshots that unfinished lists read from, oldest first. They go with the history that is as old.
     pins: Mutex<VecDeque<Arc<Snapshot>>>,
-    dir: PathBuf,
+    /// The file, not a symbolic link to it.
+    path: PathBuf,
     db: RwLock<Arc<Opened>>,
     /// Held by whoever commits, or puts another file in the place of this one.
     commits: Mutex<()>,
@@ -157,6 +165,7 @@ struct Inner {
     compact_above: u64,
     sync: bool,
     history: u64,
+    history_bytes: u64,
     queue: Mutex<Queue>,
     ring: RwLock<Ring>,
     head: watch::Sender<u64>,
@@ -170,7 +179,7 @@ pub struct Snapshot {
     /// A watch can start from any version not below this one.
     pub oldest: u64,
     /// What it reads from, which another file may have replaced meanwhile. Dropped after the table.
-    _opened: Arc<Opened>,
+    opened: Arc<Opened>,
 }
 
 /// Key of an object; `namespace` is empty for cluster-scoped kinds.
@@ -204,12 +213,18 @@ impl Store {
         let open_error = |e: redb::Error| StoreError::Open { path: path.clone(), source: Box::new(e) };
         std::fs::create_dir_all(dir).map_err(|e| open_error(redb::Error::Io(e)))?;
         let file = backend::lock(&path)?;
-        compact::clean(dir);
+        let real = std::fs::canonicalize(&path).map_err(|e| open_error(redb::Error::Io(e)))?;
+        compact::clean(&real);
+        if settings.sync
+            && let Err(e) = backend::sync_dir(dir)
+        {
+            tracing::warn!(error = %e, "the data directory was not synced; a power cut may take a new file away");
+        }
         let opened = Opened::of(file, settings.sync).map_err(open_error)?;
         let version = prepare(&opened.db, &path)?;
         let inner = Inner {
             pins: Mutex::default(),
-            dir: dir.to_owned(),
+            path: real,
             db: RwLock::new(Arc::new(opened)),
             commits: Mutex::default(),
             hold: AtomicU64::new(u64::MAX),
@@ -218,6 +233,7 @@ impl Store {
             compact_above: settings.compact_above,
             sync: settings.sync,
             history: settings.history.max(1) as u64,
+            history_bytes: settings.history_bytes,
             queue: Mutex::default(),
             ring: RwLock::default(),
             head: watch::Sender::new(version),
@@ -238,7 +254,7 @@ impl Store {
             version: number(VERSION)?,
             oldest: number(COMPACTED)?,
             objects: txn.open_table(OBJECTS).map_err(StoreError::of)?,
-            _opened: opened,
+            opened,
         })
     }
 
@@ -252,7 +268,10 @@ impl Store {
     /// Keeps a snapshot for a list that is not finished. The number is bounded, and so is the age in versions.
     pub fn pin(&self, snapshot: Arc<Snapshot>) {
         let mut pins = self.inner.pins.lock();
-        if pins.iter().any(|p| p.version == snapshot.version) {
+        // Of a file that was replaced meanwhile nothing is kept.
+        if pins.iter().any(|p| p.version == snapshot.version)
+            || !Arc::ptr_eq(&snapshot.opened, &self.inner.opened())
+        {
             return;
         }
         pins.push_back(snapshot);
@@ -331,14 +350,15 @@ impl Inner {
     /// Goes on after a failed commit, which leaves a database that refuses everything. What was committed is what the
     /// file says, which may be more than was acknowledged.
     fn reopen(&self) -> Result<(), StoreError> {
-        let opened = self.opened().again().map_err(StoreError::of)?;
-        let read = opened.db.begin_read().map_err(StoreError::of)?;
-        let meta = read.open_table(META).map_err(StoreError::of)?;
-        let version = meta.get(VERSION).map_err(StoreError::of)?.map_or(0, |v| v.value());
-        drop((meta, read));
+        let old = self.opened();
+        let opened = old.again().map_err(StoreError::of)?;
+        let version = number(&opened.db, VERSION).inspect_err(|_| opened.retire())?.unwrap_or(0);
         self.replace(opened);
         *self.ring.write() = Ring::default();
         self.head.send_if_modified(|head| std::mem::replace(head, version) != version);
+        // The next commit may write over what only the old handle's snapshots need.
+        self.pins.lock().clear();
+        old.end_after_readers(READERS_END);
         Ok(())
     }
 
@@ -375,8 +395,9 @@ impl Drop for Inner {
         let opened = self.opened();
         // This one and the field's: nobody else reads from it, so it closes as it should. A reader that goes on must
         // neither keep the file locked nor write to it when it ends.
-        if Arc::strong_count(&opened) > 2 {
+        if Arc::strong_count(&opened) > 2 || opened.shares_its_file() {
             opened.retire();
+            opened.end();
             if let Err(e) = opened.file.unlock() {
                 tracing::warn!(error = %e, "the object store's file stays locked until its last reader ends");
             }
@@ -423,8 +444,24 @@ impl Snapshot {
     }
 }
 
+/// A number of the table of numbers; `None` where nothing was ever written.
+fn number(db: &Database, name: &str) -> Result<Option<u64>, StoreError> {
+    let read = db.begin_read().map_err(StoreError::of)?;
+    match read.open_table(META) {
+        Ok(meta) => Ok(meta.get(name).map_err(StoreError::of)?.map(|v| v.value())),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(e) => Err(StoreError::of(e)),
+    }
+}
+
 /// Makes the tables in a new file; gives the newest version.
 fn prepare(db: &Database, path: &Path) -> Result<u64, StoreError> {
+    // Without writing, where that is done already: a server starts at a full disk too.
+    if number(db, FORMAT)? == Some(CURRENT_FORMAT)
+        && let Some(version) = number(db, VERSION)?
+    {
+        return Ok(version);
+    }
     let txn = db.begin_write().map_err(StoreError::of)?;
     let version = {
         txn.open_table(OBJECTS).map_err(StoreError::of)?;
