@@ -309,6 +309,10 @@ periodics:\n- name: stranded\n  cluster: far\n  interval: 24h\n  spec:\n    cont
     // What all that looks like to Prometheus.
     for (url, parts) in [
         (&hook_metrics, vec!["prow_webhook_counter{", "event_type=\"pull_request\""]),
+        (&hook_metrics, vec!["prow_config_loads_total "]),
+        (&hook_metrics, vec!["prow_config_last_success_timestamp_seconds "]),
+        (&hook_metrics, vec!["prow_config_load_failures_total 0"]),
+        (&hook_metrics, vec!["prow_config_last_load_successful 1"]),
         (&hook_metrics, vec!["prow_webhook_response_codes{response_code=\"200\"}"]),
         (
             &hook_metrics,

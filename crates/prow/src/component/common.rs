@@ -6,11 +6,12 @@ use crate::flags::ConfigArgs;
 use crate::world::LogArgs;
 use anyhow::Context;
 use clap::Args;
-use prow_config::{Agent, Handle};
+use prow_config::{Agent, Handle, ReloadStats};
 use prow_kube::clusters::{self, Connected};
 use prow_kube::kubeconfig::KubernetesOptions;
 use prow_service::clock::{SharedClock, SystemClock};
 use prow_service::enablement::GithubEnablement;
+use prow_service::metrics::{self, Moves};
 use prow_service::{logs, shutdown};
 use prow_storage::{Opener, StorageOptions};
 use std::path::{Path, PathBuf};
@@ -231,6 +232,7 @@ impl CommonArgs {
             plugins.add_to(&mut options);
         }
         let (config, agent) = Agent::start(options)?;
+        export_loading(&config);
         let snapshot = config.snapshot();
         let level = self.log.level.clone().unwrap_or_else(|| snapshot.prow.log_level.to_lowercase());
         logs::init(&level, self.log.format());
@@ -245,6 +247,38 @@ impl CommonArgs {
         let health = Health::serve(self.health_port, self.metrics_port, stop.clone()).await?;
         tracing::info!(component, version = env!("CARGO_PKG_VERSION"), "starting");
         Ok(Start { config, clock: SystemClock::shared(), stop, health, _agent: agent })
+    }
+}
+
+/// How loading the configuration goes, as metrics.
+fn export_loading(config: &Handle) {
+    type Read = fn(&ReloadStats) -> f64;
+    const METRICS: [(&str, &str, Moves, Read); 4] = [
+        ("prow_config_loads_total", "Times that the configuration was read", Moves::Up, |s| {
+            s.attempts as f64
+        }),
+        (
+            "prow_config_load_failures_total",
+            "Times that it did not load, and the last good one stayed in force",
+            Moves::Up,
+            |s| s.failures as f64,
+        ),
+        (
+            "prow_config_last_load_successful",
+            "1 if it loaded the last time that it was read, else 0",
+            Moves::Freely,
+            |s| f64::from(u8::from(s.last_error.is_none())),
+        ),
+        (
+            "prow_config_last_success_timestamp_seconds",
+            "When it last loaded, in Unix seconds",
+            Moves::Freely,
+            |s| s.last_success_unix as f64,
+        ),
+    ];
+    for (name, help, moves, read) in METRICS {
+        let config = config.clone();
+        metrics::register_read(name, help, moves, move || read(&config.reload_stats()));
     }
 }
 
