@@ -48,7 +48,7 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
 /// Counts a request, when its answer has gone or was given up.
 pub async fn count(request: Request, next: Next) -> Response {
     let began = Instant::now();
-    let path = template(request.uri().path());
+    let path = template(request.uri().path()).to_owned();
     let method = match request.method().as_str() {
         known @ ("GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "OPTIONS" | "PATCH") => known.to_owned(),
         _ => "other".to_owned(),
@@ -61,32 +61,74 @@ pub async fn count(request: Request, next: Next) -> Response {
     response.map(|inner| Body::new(Counted { inner, sent: 0, began, labels }))
 }
 
-/// A path with a placeholder for what is of one run, as upstream writes them; what Deck has no page at is one label.
-fn template(path: &str) -> String {
-    const ALONE: [&str; 15] = [
-        "/",
-        "/jobs",
-        "/live",
-        "/log",
-        "/prowjob",
-        "/prowjobs.js",
-        "/data.js",
-        "/badge.svg",
-        "/config",
-        "/favicon.ico",
-        "/branding.css",
-        "/healthz",
-        "/github-link",
-        "/git-provider-link",
-        "/pr-history/",
-    ];
-    const BELOW: [&str; 5] = ["/static/", "/view/", "/lines/", "/artifacts/", "/job-history/"];
-    let below = BELOW.iter().find(|start| path.starts_with(**start));
-    match below.or(ALONE.iter().find(|known| **known == path)) {
-        Some(start) if below.is_some() => format!("{start}:path"),
-        Some(known) => (*known).to_owned(),
-        None => "unmatched".to_owned(),
+/// Upstream's templates, then those of pages that only this Deck has. The first that fits is a path's label; `:path` takes
+/// the rest of a path, any other placeholder one part of it.
+const TEMPLATES: [&str; 48] = [
+    "/",
+    "/badge.svg",
+    "/command-help",
+    "/config",
+    "/configured-jobs",
+    "/configured-jobs/:org",
+    "/data.js",
+    "/favicon.ico",
+    "/github-login",
+    "/github-login/redirect",
+    "/github-link",
+    "/git-provider-link",
+    "/job-history",
+    "/job-history/:job",
+    "/log",
+    "/plugin-config",
+    "/plugin-help",
+    "/plugins",
+    "/pr",
+    "/pr-data.js",
+    "/pr-history",
+    "/prowjob",
+    "/prowjobs.js",
+    "/rerun",
+    "/spyglass",
+    "/spyglass/static",
+    "/spyglass/static/:path",
+    "/spyglass/lens",
+    "/spyglass/lens/:lens",
+    "/spyglass/lens/:lens/:job",
+    "/static",
+    "/static/:path",
+    "/tide",
+    "/tide-history",
+    "/tide-history.js",
+    "/tide.js",
+    "/view",
+    "/view/:job",
+    "/view/gs/:bucket",
+    "/view/gs/:bucket/logs",
+    "/view/gs/:bucket/logs/:job",
+    "/view/gs/:bucket/logs/:job/:build",
+    "/jobs",
+    "/live",
+    "/lines/:path",
+    "/artifacts/:path",
+    "/branding.css",
+    "/healthz",
+];
+
+/// The label of a path. As upstream's, it is `unmatched` for several pages, such as a pull request's runs.
+fn template(path: &str) -> &'static str {
+    TEMPLATES.into_iter().find(|template| fits(template, path)).unwrap_or("unmatched")
+}
+
+fn fits(template: &str, path: &str) -> bool {
+    let mut parts = path.split('/');
+    for known in template.split('/') {
+        match parts.next() {
+            Some(_) if known == ":path" => return true,
+            Some(part) if known.starts_with(':') || known == part => {}
+            _ => return false,
+        }
     }
+    parts.next().is_none()
 }
 
 fn kept(agents: &mut BTreeSet<String>, agent: &str) -> String {
@@ -143,7 +185,13 @@ mod tests {
     fn labels_are_few_whoever_asks() {
         for (path, want) in [
             ("/", "/"),
-            ("/view/gs/b/logs/j/1", "/view/:path"),
+            ("/view/gs/b/logs/j/1", "/view/gs/:bucket/logs/:job/:build"),
+            ("/view/gs", "/view/:job"),
+            ("/view/gs/b/pr-logs/pull/o_r/7/j/1", "unmatched"),
+            ("/job-history/gs/b/logs/j", "unmatched"),
+            ("/configured-jobs/org", "/configured-jobs/:org"),
+            ("/static/v/style.css", "/static/:path"),
+            ("/artifacts/gs/b/logs/j/1/a.txt", "/artifacts/:path"),
             ("/prowjobs.js", "/prowjobs.js"),
             ("/wp-login.php", "unmatched"),
         ] {

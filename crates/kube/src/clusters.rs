@@ -4,6 +4,7 @@
 use crate::dryrun::DryRun;
 use crate::kubeconfig::{self, ClusterError, Files, KubernetesOptions};
 use crate::permissions::check_pods;
+use crate::token::TokenFile;
 use crate::{Client, Clients};
 use kube::Config;
 use kube::client::{AuthError, ClientBuilder};
@@ -54,7 +55,7 @@ struct Source {
 /// Why a process should end and be started again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Restart {
-    /// A kubeconfig changed.
+    /// A kubeconfig changed, or a certificate or key that it names.
     Files,
     /// A build cluster that was left out can be used now.
     Recovered(String),
@@ -63,7 +64,7 @@ pub enum Restart {
 impl std::fmt::Display for Restart {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Restart::Files => f.write_str("a kubeconfig file has changed"),
+            Restart::Files => f.write_str("a kubeconfig, or a certificate or key that it names, has changed"),
             Restart::Recovered(alias) => write!(f, "the build cluster {alias} can be used now"),
         }
     }
@@ -129,8 +130,9 @@ async fn make_unless(mut config: Config, source: &Source, hanging: &mut Hanging)
             hint: exec.install_hint.clone().unwrap_or_default(),
         }
     });
+    let token = TokenFile::of(&mut config.auth_info).map_err(|error| error.to_string())?;
     let dry_run = source.dry_run;
-    let mut made = tokio::task::spawn_blocking(move || client(config, dry_run));
+    let mut made = tokio::task::spawn_blocking(move || client(config, &token, dry_run));
     match tokio::time::timeout(source.patience, &mut made).await {
         Ok(Ok(Ok(client))) => Ok(client),
         Ok(Ok(Err(error))) => Err(plugin.map_or_else(|| error.to_string(), |plugin| plugin.said(&error))),
@@ -175,8 +177,8 @@ impl Plugin {
     }
 }
 
-fn client(config: Config, dry_run: bool) -> kube::Result<Client> {
-    let builder = ClientBuilder::try_from(config)?;
+fn client(config: Config, token: &TokenFile, dry_run: bool) -> kube::Result<Client> {
+    let builder = ClientBuilder::try_from(config)?.with_layer(token);
     Ok(if dry_run { builder.with_layer(&DryRun).build() } else { builder.build() })
 }
 

@@ -100,7 +100,7 @@ async fn resolve_with(
 ) -> Result<Resolved, ClusterError> {
     let mut found = Found::default();
     // Before they are read: what changes meanwhile is then noticed.
-    let files = Files::of(options.clone());
+    let mut files = Files::of(options.clone());
     let given = options.kubeconfig.is_some() || options.kubeconfig_dir.is_some();
     if let Some(path) = &options.kubeconfig {
         found.add(path, read(path)?, disabled).await?;
@@ -137,6 +137,7 @@ async fn resolve_with(
             return Err(ClusterError::NoInfrastructure { in_cluster, kubeconfig: kubeconfig.into() });
         }
     };
+    files.named = found.named;
     Ok(Resolved { infra, contexts: found.contexts, unusable: found.unusable, files })
 }
 
@@ -179,6 +180,7 @@ struct Found {
     unusable: BTreeMap<String, String>,
     came_from: BTreeMap<String, PathBuf>,
     current: Option<Config>,
+    named: Vec<(PathBuf, Mark)>,
 }
 
 impl Found {
@@ -188,6 +190,7 @@ impl Found {
         kubeconfig: Kubeconfig,
         disabled: &[String],
     ) -> Result<(), ClusterError> {
+        self.named.extend(named_in(&kubeconfig).map(|path| (path.clone(), mark(&path))));
         for context in &kubeconfig.contexts {
             let name = &context.name;
             if let Some(first) = self.came_from.insert(name.clone(), path.to_owned()) {
@@ -238,11 +241,30 @@ fn files_of(dir: &Path, suffix: &str) -> Result<Vec<PathBuf>, ClusterError> {
     Ok(files)
 }
 
-/// The kubeconfig files as they were when they were read, so that a change can be noticed.
-#[derive(Debug, Clone, PartialEq)]
+/// Certificates and keys that a kubeconfig names: they are read once, and renewed while we run.
+fn named_in(kubeconfig: &Kubeconfig) -> impl Iterator<Item = PathBuf> {
+    let authorities =
+        kubeconfig.clusters.iter().filter_map(|c| c.cluster.as_ref()?.certificate_authority.as_ref());
+    let users = kubeconfig.auth_infos.iter().filter_map(|user| user.auth_info.as_ref());
+    let own = users.flat_map(|user| [&user.client_certificate, &user.client_key]).flatten();
+    authorities.chain(own).map(PathBuf::from)
+}
+
+/// What is another when a file is.
+type Mark = Option<(SystemTime, u64, u64)>;
+
+fn mark(path: &Path) -> Mark {
+    use std::os::unix::fs::MetadataExt;
+    let meta = std::fs::metadata(path).ok()?;
+    Some((meta.modified().ok()?, meta.len(), meta.ino()))
+}
+
+/// The kubeconfig files, and those that they name, as they were when they were read, so that a change can be noticed.
+#[derive(Debug, Clone)]
 pub struct Files {
     options: (Option<PathBuf>, Option<PathBuf>, String),
-    marks: Vec<(PathBuf, Option<(SystemTime, u64, u64)>)>,
+    marks: Vec<(PathBuf, Mark)>,
+    named: Vec<(PathBuf, Mark)>,
 }
 
 impl Files {
@@ -260,18 +282,14 @@ impl Files {
             let list = std::env::var_os("KUBECONFIG").unwrap_or_default();
             paths.extend(std::env::split_paths(&list).filter(|p| !p.as_os_str().is_empty()));
         }
-        let mark = |path: &PathBuf| {
-            use std::os::unix::fs::MetadataExt;
-            let meta = std::fs::metadata(path).ok()?;
-            Some((meta.modified().ok()?, meta.len(), meta.ino()))
-        };
         let marks = paths.into_iter().map(|path| (path.clone(), mark(&path))).collect();
-        Files { options, marks }
+        Files { options, marks, named: Vec::new() }
     }
 
     /// Whether a file came, went or is another than when we were made.
     pub fn changed(&self) -> bool {
-        Files::look(self.options.clone()) != *self
+        Files::look(self.options.clone()).marks != self.marks
+            || self.named.iter().any(|(path, then)| mark(path) != *then)
     }
 }
 

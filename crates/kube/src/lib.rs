@@ -17,6 +17,7 @@ pub mod permissions;
 pub mod prowjobs;
 pub mod queue;
 pub mod store;
+pub mod token;
 
 pub use clients::{Clients, NoClient};
 pub use kube::Client;
