@@ -14,6 +14,7 @@ use prow_service::metrics;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
+use tower::util::MapRequestLayer;
 
 /// How often files and clusters that could not be used are looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -132,7 +133,7 @@ async fn make_unless(mut config: Config, source: &Source, hanging: &mut Hanging)
     });
     let token = TokenFile::of(&mut config.auth_info).map_err(|error| error.to_string())?;
     let dry_run = source.dry_run;
-    let mut made = tokio::task::spawn_blocking(move || client(config, &token, dry_run));
+    let mut made = tokio::task::spawn_blocking(move || client(config, token, dry_run));
     match tokio::time::timeout(source.patience, &mut made).await {
         Ok(Ok(Ok(client))) => Ok(client),
         Ok(Ok(Err(error))) => Err(plugin.map_or_else(|| error.to_string(), |plugin| plugin.said(&error))),
@@ -177,8 +178,9 @@ impl Plugin {
     }
 }
 
-fn client(config: Config, token: &TokenFile, dry_run: bool) -> kube::Result<Client> {
-    let builder = ClientBuilder::try_from(config)?.with_layer(token);
+fn client(config: Config, token: TokenFile, dry_run: bool) -> kube::Result<Client> {
+    let builder = ClientBuilder::try_from(config)?
+        .with_layer(&MapRequestLayer::new(move |request| token.sign(request)));
     Ok(if dry_run { builder.with_layer(&DryRun).build() } else { builder.build() })
 }
 

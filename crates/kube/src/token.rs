@@ -7,8 +7,6 @@ use http::{Request, header};
 use kube::client::Body;
 use kube::config::AuthInfo;
 use prow_service::secrets::{SecretError, SecretFile};
-use std::task::{Context, Poll};
-use tower::{Layer, Service};
 
 /// Says who asks, if a file does.
 #[derive(Clone)]
@@ -34,45 +32,22 @@ impl TokenFile {
         }
     }
 
+    /// Puts the token of the moment on a request.
+    pub fn sign(&self, mut request: Request<Body>) -> Request<Body> {
+        match self.header() {
+            Some(Ok(value)) => drop(request.headers_mut().insert(AUTHORIZATION, value)),
+            // The server says that it does not know who asks.
+            Some(Err(_)) => tracing::error!("the Kubernetes token's file has more in it than a token"),
+            None => {}
+        }
+        request
+    }
+
     fn header(&self) -> Option<Result<HeaderValue, header::InvalidHeaderValue>> {
         let token = self.0.as_ref()?.get();
         Some(HeaderValue::from_bytes(&[b"Bearer ", token.expose()].concat()).map(|mut value| {
             value.set_sensitive(true);
             value
         }))
-    }
-}
-
-impl<S> Layer<S> for TokenFile {
-    type Service = TokenFileService<S>;
-    fn layer(&self, inner: S) -> Self::Service {
-        TokenFileService { inner, file: self.clone() }
-    }
-}
-
-/// Made by [`TokenFile`].
-#[derive(Clone)]
-pub struct TokenFileService<S> {
-    inner: S,
-    file: TokenFile,
-}
-
-impl<S: Service<Request<Body>>> Service<Request<Body>> for TokenFileService<S> {
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        match self.file.header() {
-            Some(Ok(value)) => drop(request.headers_mut().insert(AUTHORIZATION, value)),
-            // The server says that it does not know who asks.
-            Some(Err(_)) => tracing::error!("the Kubernetes token's file has more in it than a token"),
-            None => {}
-        }
-        self.inner.call(request)
     }
 }
