@@ -36,9 +36,13 @@ async fn a_job_does_not_reach_the_api_server() {
     assert!(tokio::net::TcpStream::connect(here).await.is_ok(), "it can be reached from this machine");
     let mut addresses = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
     addresses.extend(outward());
-    // `bash` has /dev/tcp, so that no program is needed.
+    // `bash` has /dev/tcp, so that no program is needed. Without it every door would seem shut: then there is such a file
+    // missing, or no bash, and nothing was tried.
     let script = format!(
-        "for at in {}; do if bash -c \"exec 3<>/dev/tcp/$at/{port}\" 2>/dev/null; then echo \"reached $at\"; exit 1; fi; done; \
+        "for at in {}; do \
+           if why=$(bash -c \"exec 3<>/dev/tcp/$at/{port}\" 2>&1); then echo \"reached $at\"; exit 1; fi; \
+           case $why in *'No such file'*|*'not found'*|'') echo \"not tried: $why\"; exit 1;; esac; \
+         done; \
          echo shut",
         addresses.join(" ")
     );
