@@ -175,7 +175,8 @@ impl PodRecord {
 
     /// Closes the account of a Pod whose supervisor died without doing so: what still ran is now
     /// `ContainerStatusUnknown` with exit code 137, as a kubelet reports containers it lost, and the Pod is Failed
-    /// with reason `Evicted` unless it had been told to stop for another reason.
+    /// with reason `Evicted` unless it had been told to stop for another reason. One of which only sidecars were left, and
+    /// whose others had succeeded, has succeeded: to run it again would be to run it twice.
     pub fn close_as_lost(&mut self, now: Timestamp, message: &str) {
         for container in self.all_mut() {
             container.back_off_seconds = None;
@@ -195,10 +196,60 @@ impl PodRecord {
                 };
             }
         }
+        let told = self.termination.as_ref().is_some_and(|cause| cause.reason.is_some());
+        let done = !self.containers.is_empty() && self.all().filter(|c| !c.sidecar).all(|c| c.succeeded());
+        if done && !told {
+            self.ended = Some(Ended { succeeded: true, at: now, cause: Cause::default() });
+            return;
+        }
         let cause = match &self.termination {
             Some(cause) if cause.reason.is_some() => cause.clone(),
             _ => Cause { reason: Some(REASON_EVICTED.to_owned()), message: Some(message.to_owned()) },
         };
         self.ended = Some(Ended { succeeded: false, at: now, cause });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_had_succeeded_before_it_was_lost_has_succeeded() {
+        let now = Timestamp::UNIX_EPOCH;
+        let over = |exit_code| ContainerState::Terminated {
+            exit_code,
+            signal: None,
+            reason: String::new(),
+            message: None,
+            started_at: now,
+            finished_at: now,
+        };
+        let running = || ContainerState::Running { started_at: now };
+        let evicted = Some(REASON_EVICTED);
+        let told = |reason: Option<&str>| Cause { reason: reason.map(str::to_owned), message: None };
+        let cases = [
+            ("only a sidecar is left", over(0), running(), None, (true, None)),
+            ("it is being deleted", over(0), running(), Some(told(None)), (true, None)),
+            ("the job still runs", running(), running(), None, (false, evicted)),
+            ("the job failed, perhaps with the machine", over(1), over(0), None, (false, evicted)),
+            ("the job never ran", ContainerState::Waiting, running(), None, (false, evicted)),
+            ("too late", over(0), running(), Some(told(Some("Deadline"))), (false, Some("Deadline"))),
+        ];
+        for (name, job, side, termination, want) in cases {
+            let container = |name: &str, state| ContainerRecord { state, ..ContainerRecord::waiting(name) };
+            let mut record = PodRecord {
+                supervisor_pid: 1,
+                started_at: now,
+                init_containers: vec![ContainerRecord { sidecar: true, ..container("side", side) }],
+                containers: vec![container("test", job)],
+                termination,
+                ended: None,
+                notices: Vec::new(),
+            };
+            record.close_as_lost(now, "lost");
+            let ended = record.ended.unwrap();
+            assert_eq!((ended.succeeded, ended.cause.reason.as_deref()), want, "{name}");
+        }
     }
 }

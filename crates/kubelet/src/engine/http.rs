@@ -79,6 +79,15 @@ impl EngineError {
     pub fn is_absent(&self) -> bool {
         matches!(self, EngineError::Refused { status: 404, .. })
     }
+
+    /// True if another container has the name. Podman 4 answers with 500.
+    pub fn is_name_taken(&self) -> bool {
+        match self {
+            EngineError::Refused { status: 409, .. } => true,
+            EngineError::Refused { status: 500, message, .. } => message.contains("name is already in use"),
+            _ => false,
+        }
+    }
 }
 
 pub(super) type Result<T> = std::result::Result<T, EngineError>;

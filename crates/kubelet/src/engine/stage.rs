@@ -150,7 +150,7 @@ pub fn container(up: &mut Channel, dir: &str, parent: &str, name: &str) -> Resul
 /// the supervisor runs each container once at a time.
 async fn create(client: &Client, name: &str, spec: &Value) -> Result<String, EngineError> {
     match client.create(name, spec).await {
-        Err(EngineError::Refused { status: 409, .. }) => {
+        Err(e) if e.is_name_taken() => {
             client.remove(name).await?;
             client.create(name, spec).await
         }
@@ -377,15 +377,21 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_left_of_the_time_before_makes_room() {
-        let dir = tempfile::tempdir().unwrap();
-        let socket = dir.path().join("engine.sock");
-        let answers =
-            ["409 Conflict|{\"message\":\"in use\"}", "204 No Content|", "201 Created|{\"Id\":\"new\"}"];
-        let engine = engine_that_answers(&socket, answers);
-        assert_eq!(create(&Client::new(&socket, ""), "side", &json!({})).await.unwrap(), "new");
-        let asked: Vec<String> = engine.join().unwrap();
-        let words: Vec<&str> = asked.iter().filter_map(|line| line.split(' ').next()).collect();
-        assert_eq!(words, ["POST", "DELETE", "POST"], "{asked:?}");
-        assert!(asked[1].contains("/containers/side?force=true"), "{asked:?}");
+        // As Docker 20.10 and Podman 4.3 say it.
+        let docker = "409 Conflict|{\"message\":\"Conflict. The container name is already in use\"}";
+        let podman =
+            "500 Oh|{\"message\":\"container create: the name is taken: that name is already in use\"}";
+        for taken in [docker, podman] {
+            let dir = tempfile::tempdir().unwrap();
+            let socket = dir.path().join("engine.sock");
+            let engine =
+                engine_that_answers(&socket, [taken, "204 No Content|", "201 Created|{\"Id\":\"new\"}"]);
+            let made = create(&Client::new(&socket, ""), "side", &json!({})).await;
+            assert_eq!(made.unwrap(), "new");
+            let asked: Vec<String> = engine.join().unwrap();
+            let words: Vec<&str> = asked.iter().filter_map(|line| line.split(' ').next()).collect();
+            assert_eq!(words, ["POST", "DELETE", "POST"], "{asked:?}");
+            assert!(asked[1].contains("/containers/side?force=true"), "{asked:?}");
+        }
     }
 }
