@@ -343,8 +343,8 @@ fn jobs(list: Cursor<'_, '_>, kind: JobKind, pool: &Pool, findings: &mut Finding
 }
 
 fn job(at: Cursor<'_, '_>, kind: JobKind, index: u32, pool: &Pool, findings: &mut Findings) -> WrittenJob {
-    note_keys(at, kind, findings);
-    let (mut raw, mut clean): (RawJob, bool) = at.decode(false, findings);
+    let unread = note_keys(at, kind, findings);
+    let (mut raw, mut clean): (RawJob, bool) = at.decode_without(&unread, false, findings);
     let mut bad = Vec::new();
     if ![KUBERNETES_AGENT, JENKINS_AGENT, TEKTON_AGENT, ""].contains(&raw.agent.as_str()) {
         let message = format!(
@@ -377,6 +377,14 @@ fn job(at: Cursor<'_, '_>, kind: JobKind, index: u32, pool: &Pool, findings: &mu
     {
         retired::note_numbers(config.value, findings);
     }
+    let beta = raw.tekton_pipeline_run_spec.as_mut().and_then(|spec| spec.v1beta1.as_mut());
+    for spec in raw.pipeline_run_spec.iter_mut().chain(beta) {
+        for key in crate::pipeline::prune(spec) {
+            let message =
+                format!("job {:?}: PipelineRuns of Tekton v1 have no {key}, it has no effect", raw.name);
+            findings.note(at, Diagnostic::warning(message).kind(Kind::UnknownKey));
+        }
+    }
     let spec = raw.spec.take().map(|spec| pool.pod(*spec));
     WrittenJob { raw, spec, source: source(at, findings), index, clean }
 }
@@ -384,12 +392,14 @@ fn job(at: Cursor<'_, '_>, kind: JobKind, index: u32, pool: &Pool, findings: &mu
 /// Keys that have quantities below them.
 const QUANTITY_KEYS: [&str; 4] = ["resources", "sizeLimit", "divisor", "overhead"];
 
-/// Keys that this kind of job does not read, and those of older Prows.
-fn note_keys(at: Cursor<'_, '_>, kind: JobKind, findings: &mut Findings) {
+/// Notes keys that this kind of job does not read, and those of older Prows. Their values: they may be anything.
+fn note_keys<'t, 'a>(at: Cursor<'t, 'a>, kind: JobKind, findings: &mut Findings) -> Vec<Cursor<'t, 'a>> {
+    let mut unread = Vec::new();
     for entry in at.entries(findings) {
         if kind.reads(&entry.key) && entry.key != RUN_AFTER_SUCCESS.key {
             continue;
         }
+        unread.push(entry.value);
         findings.pass_over(entry.key_at);
         let diagnostic = if entry.key == RUN_AFTER_SUCCESS.key {
             Diagnostic::warning(RUN_AFTER_SUCCESS.means).kind(Kind::Retired).suggest(RUN_AFTER_SUCCESS.modern)
@@ -399,6 +409,7 @@ fn note_keys(at: Cursor<'_, '_>, kind: JobKind, findings: &mut Findings) {
         };
         findings.note(entry.key_at, diagnostic);
     }
+    unread
 }
 
 fn preset(at: Cursor<'_, '_>, coerce: bool, findings: &mut Findings) -> (Preset, Source) {

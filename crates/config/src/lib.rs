@@ -27,6 +27,7 @@ mod joblist;
 pub mod jobs;
 mod labelselector;
 mod load;
+mod pipeline;
 pub mod plugins;
 mod podtemplate;
 mod presets;

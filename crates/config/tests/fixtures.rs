@@ -1,7 +1,7 @@
 //! One directory a rule: `tests/fixtures/NAME` is loaded, and what comes of it is compared with its `expected.txt`:
 //! findings first, then every job as a JSON line. `PROW_UPDATE_FIXTURES=1` writes the files anew; read the diff.
 
-use prow_config::golden::job_records;
+use prow_config::golden::{config_record, job_records, plugin_records};
 use prow_config::{Diagnostic, LoadOptions, load};
 use std::fs;
 use std::path::Path;
@@ -41,6 +41,12 @@ fn outcome(dir: &Path) -> String {
                 out.push_str(&format!("protection {}\n", json(&prow.branch_protection)));
                 out.push_str(&format!("slack {:?}\n", prow.slack_reporter_configs.keys()));
                 out.push_str(&format!("plugins {}\n", snapshot.plugins.document));
+            }
+            if dir.join("records").exists() {
+                out.push_str(&format!("{}\n", config_record(&snapshot.prow)));
+                for record in plugin_records(&snapshot.plugins, &snapshot.jobs) {
+                    out.push_str(&format!("{record}\n"));
+                }
             }
             for record in job_records(&snapshot.jobs) {
                 out.push_str(&format!("{record}\n"));

@@ -5,6 +5,7 @@
 //! errors at once.
 
 mod de;
+mod mend;
 mod nodes;
 mod quick;
 mod resolve;
@@ -281,8 +282,18 @@ impl<'t, 'a> Cursor<'t, 'a> {
         coerce: bool,
         findings: &mut Findings,
     ) -> (T, bool) {
-        let mut decoding =
-            Decoding { tape: self.tape, coerce, poisoned: HashSet::new(), unknown: Vec::new().into() };
+        self.decode_without(&[], coerce, findings)
+    }
+
+    /// As [`Cursor::decode`], with these values taken for null, whatever they are.
+    pub(crate) fn decode_without<T: serde::de::DeserializeOwned + Default>(
+        self,
+        passed_over: &[Cursor<'t, 'a>],
+        coerce: bool,
+        findings: &mut Findings,
+    ) -> (T, bool) {
+        let poisoned: HashSet<u32> = passed_over.iter().map(|value| value.node).collect();
+        let mut decoding = Decoding { tape: self.tape, coerce, poisoned, unknown: Vec::new().into() };
         let result = loop {
             decoding.unknown.borrow_mut().clear();
             match T::deserialize(De { decoding: &decoding, node: self.node }) {
@@ -290,13 +301,15 @@ impl<'t, 'a> Cursor<'t, 'a> {
                 Err(error) => {
                     let node = error.node.unwrap_or(self.node);
                     findings.note(self.to(node), Diagnostic::error(error.message));
-                    if !decoding.poisoned.insert(node) || decoding.poisoned.len() >= MAX_ERRORS {
+                    if !decoding.poisoned.insert(node)
+                        || decoding.poisoned.len() >= MAX_ERRORS + passed_over.len()
+                    {
                         break None;
                     }
                 }
             }
         };
-        let clean = decoding.poisoned.is_empty() && result.is_some();
+        let clean = decoding.poisoned.len() == passed_over.len() && result.is_some();
         for unknown in decoding.unknown.take() {
             self.note_unknown(unknown.key, unknown.fields.iter().copied(), findings);
         }

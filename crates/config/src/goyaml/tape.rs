@@ -3,9 +3,9 @@
 //! Only the first document of a text is read (prow-config §0.1). The limits here bound what hostile text can cost:
 //! size, depth with aliases expanded, and the share of a document that comes from aliases.
 
-use super::quick;
+use super::{mend, quick};
 use base64::Engine;
-use granit_parser::{Event, Options, Parser, ScalarStyle};
+use granit_parser::{ErrorKind, Event, Options, Parser, ScalarStyle};
 use std::borrow::Cow;
 
 /// No configuration file is larger; a ConfigMap ends at 1 MiB.
@@ -100,9 +100,20 @@ impl<'a> Tape<'a> {
 
     /// Reads the first document of `text`, whatever of YAML is in it.
     pub(super) fn parse_all(text: &'a str) -> Result<Tape<'a>, SyntaxError> {
+        match Tape::parse_strictly(text) {
+            Ok(tape) => Ok(tape),
+            Err((error, true)) => mend::read(text, error),
+            Err((error, false)) => Err(error),
+        }
+    }
+
+    /// As the parser reads it. An error comes with whether it is only that a quoted scalar goes on too far to the
+    /// left.
+    pub(super) fn parse_strictly(text: &'a str) -> Result<Tape<'a>, (SyntaxError, bool)> {
+        let other = |error| (error, false);
         if let Some(line) = other_version(text) {
             let message = "found incompatible YAML document: only version 1.1 is read".to_owned();
-            return Err(SyntaxError { message, line, column: 1 });
+            return Err(other(SyntaxError { message, line, column: 1 }));
         }
         let mut options = Options::default();
         options.set_emit_comments(false);
@@ -111,10 +122,11 @@ impl<'a> Tape<'a> {
         builder.tape.nodes.reserve(text.len() / 24 + 8);
         let mut ends_in_block = false;
         while let Some(event) = parser.next_event() {
-            let (event, span) = event.map_err(|e| SyntaxError {
-                message: e.info().to_string(),
-                line: e.marker().line() as u32,
-                column: e.marker().col() as u32 + 1,
+            let (event, span) = event.map_err(|e| {
+                let leftmost =
+                    matches!(e.kind(), ErrorKind::InvalidQuotedScalarIndent | ErrorKind::TabInIndentation);
+                let (line, column) = (e.marker().line() as u32, e.marker().col() as u32 + 1);
+                (SyntaxError { message: e.info().to_string(), line, column }, leftmost)
             })?;
             let (line, column) = (span.start.line() as u32, span.start.col() as u32 + 1);
             match event {
@@ -123,13 +135,14 @@ impl<'a> Tape<'a> {
                     ends_in_block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
                     let plain = style == ScalarStyle::Plain;
                     let text = match tag.as_deref() {
-                        Some("tag:yaml.org,2002:binary") => {
-                            binary(&value).map(Cow::Owned).ok_or_else(|| SyntaxError {
+                        Some("tag:yaml.org,2002:binary") => binary(&value)
+                            .map(Cow::Owned)
+                            .ok_or_else(|| SyntaxError {
                                 message: "!!binary wants base64 of UTF-8 text".into(),
                                 line,
                                 column,
-                            })?
-                        }
+                            })
+                            .map_err(other)?,
                         _ => value,
                     };
                     builder.push(Kind::Scalar { text, plain, tag }, anchor, line, column);
@@ -146,11 +159,8 @@ impl<'a> Tape<'a> {
                 Event::Alias(id) => {
                     let target = builder.anchors.get(id).copied().unwrap_or(u32::MAX);
                     if target == u32::MAX || builder.open.contains(&target) {
-                        return Err(SyntaxError {
-                            message: "this anchor contains itself".into(),
-                            line,
-                            column,
-                        });
+                        let message = "this anchor contains itself".into();
+                        return Err(other(SyntaxError { message, line, column }));
                     }
                     builder.aliases = true;
                     builder.push(Kind::Alias(target), 0, line, column);
@@ -159,7 +169,7 @@ impl<'a> Tape<'a> {
                 _ => {}
             }
             if builder.open.len() as u32 > MAX_DEPTH {
-                return Err(SyntaxError { message: too_deep(), line, column });
+                return Err(other(SyntaxError { message: too_deep(), line, column }));
             }
         }
         let Builder { mut tape, aliases, .. } = builder;
@@ -174,7 +184,7 @@ impl<'a> Tape<'a> {
             *last = owned.into();
         }
         if aliases {
-            tape.check_expansion()?;
+            tape.check_expansion().map_err(other)?;
         }
         Ok(tape)
     }

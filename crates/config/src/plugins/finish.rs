@@ -106,7 +106,7 @@ fn rules(config: &PluginConfig, errors: &mut Vec<Diagnostic>) {
     let commits = config.invalid_commit_msg.iter().flat_map(|c| &c.repos).map(|r| ("invalid_commit_msg", r));
     let mut seen = HashSet::new();
     for (section, repo) in approve.chain(welcome).chain(commits) {
-        if repo.is_empty() {
+        if section == "invalid_commit_msg" && repo.trim().is_empty() {
             refuse(section.into(), "a repository is empty; write org or org/repo".into());
         }
         if !seen.insert((section, repo)) {
@@ -144,7 +144,8 @@ fn updater_defaults(updater: &mut ConfigUpdater, errors: &mut Vec<Diagnostic>) {
     if updater.maps.is_empty() {
         updater.maps = ConfigUpdater::usual_maps();
     }
-    let groups = updater.cluster_groups.clone();
+    // As upstream, the groups do not outlive their use.
+    let groups = std::mem::take(&mut updater.cluster_groups);
     for (glob, spec) in &mut updater.maps {
         let mut refuse = |message: String| {
             errors.push(Diagnostic::error(message).under(format!("config_updater.maps[{glob:?}]")));

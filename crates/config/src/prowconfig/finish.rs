@@ -116,18 +116,20 @@ fn general(prow: &mut ProwConfig, errors: &mut Errors<'_>) {
     }
 }
 
-/// A template that replaces the `*` entry of a map; both together are refused.
+/// A template that stands for a map with `*` alone; both together are refused.
 fn single_template(
     key: &str,
     single: &mut Option<GoTemplate>,
     map: &mut BTreeMap<String, GoTemplate>,
     errors: &mut Errors<'_>,
 ) {
-    let Some(template) = single.take().filter(|t| !t.is_empty()) else { return };
-    if map.contains_key("*") {
-        errors.push(format!("{key}.report_template"), "it excludes report_templates['*']; remove it");
+    *single = single.take().filter(|t| !t.is_empty());
+    let Some(template) = single else { return };
+    if !map.is_empty() {
+        errors
+            .push(format!("{key}.report_template"), "it and report_templates exclude each other; keep those");
     }
-    map.insert("*".into(), template);
+    map.insert("*".into(), template.clone());
 }
 
 fn plank(plank: &mut Plank, errors: &mut Errors<'_>) {
@@ -231,6 +233,8 @@ fn deck(prow: &mut ProwConfig, errors: &mut Errors<'_>) {
     };
     let mut old: Vec<_> = std::mem::take(&mut deck.rerun_auth_configs).into_iter().collect();
     old.sort_by_key(|(key, _)| class(key));
+    // As upstream, which takes the other keys out while it converts them.
+    deck.rerun_auth_configs = old.iter().filter(|(key, _)| key.contains('/')).cloned().collect();
     deck.default_rerun_auth_configs.extend(old.into_iter().map(|(repo, config)| {
         super::DefaultRerunAuthEntry { repo, cluster: String::new(), rerun_auth_configs: Some(config) }
     }));
@@ -305,7 +309,7 @@ fn slack(prow: &mut ProwConfig, errors: &mut Errors<'_>) {
 fn pubsub(prow: &mut ProwConfig, errors: &mut Errors<'_>) {
     if !prow.pubsub_subscriptions.is_empty() {
         if prow.pubsub_triggers.is_empty() {
-            for (project, topics) in std::mem::take(&mut prow.pubsub_subscriptions) {
+            for (project, topics) in prow.pubsub_subscriptions.clone() {
                 let allowed_clusters = vec!["*".into()];
                 prow.pubsub_triggers.push(super::PubsubTrigger {
                     project,

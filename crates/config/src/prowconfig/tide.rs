@@ -150,11 +150,16 @@ pub struct TideQuery {
 #[serde(default)]
 pub struct MergeCommitTemplate {
     /// Go template over the pull request: the first line.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "unset")]
     pub title: Option<GoTemplate>,
     /// Go template over the pull request: everything below the first line.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "unset")]
     pub body: Option<GoTemplate>,
+}
+
+/// An empty template is none.
+fn unset(template: &Option<GoTemplate>) -> bool {
+    template.as_ref().is_none_or(GoTemplate::is_empty)
 }
 
 /// Pull requests to take first.
@@ -372,17 +377,16 @@ pub(super) fn finish(tide: &mut Tide, errors: &mut super::finish::Errors<'_>) {
         tide.max_goroutines = MAX_GOROUTINES;
     }
     for (single, map, key) in [
-        (&mut tide.target_url, &mut tide.target_urls, "target_url"),
-        (&mut tide.pr_status_base_url, &mut tide.pr_status_base_urls, "pr_status_base_url"),
+        (&tide.target_url, &mut tide.target_urls, "target_url"),
+        (&tide.pr_status_base_url, &mut tide.pr_status_base_urls, "pr_status_base_url"),
     ] {
-        let value = std::mem::take(single);
-        if value.is_empty() {
+        if single.is_empty() {
             continue;
         }
         if !map.is_empty() {
             errors.push(format!("tide.{key}"), format!("it and {key}s exclude each other; keep {key}s"));
         }
-        map.insert("*".into(), value);
+        map.insert("*".into(), single.clone());
     }
     if !tide.pr_status_base_urls.is_empty() && !tide.pr_status_base_urls.contains_key("*") {
         errors.push("tide.pr_status_base_urls", "it must have an entry for '*'");
