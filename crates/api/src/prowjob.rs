@@ -297,7 +297,7 @@ pub struct SlackReporterConfig {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub channel: String,
     /// States that are worth a message.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "none_said")]
     pub job_states_to_report: Option<Vec<State>>,
     /// Go template over the ProwJob: the message.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -305,6 +305,11 @@ pub struct SlackReporterConfig {
     /// `false` never reports.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<bool>,
+}
+
+/// As Go writes it: an empty list, which means no report, is in `report` of a ProwJob and in no text.
+fn none_said(states: &Option<Vec<State>>) -> bool {
+    states.as_ref().is_none_or(Vec::is_empty)
 }
 
 /// Who may run a job again (prow-config §1.8).

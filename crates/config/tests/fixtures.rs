@@ -131,7 +131,7 @@ fn what_larger_installations_write_is_answered_for() {
     let trigger = &prow.pubsub_triggers[0];
     assert_eq!((trigger.project.as_str(), trigger.max_outstanding_messages), ("project", 10));
     assert_eq!((trigger.topics.len(), trigger.allowed_clusters.join(",")), (2, "*".to_owned()));
-    assert!(prow.pubsub_subscriptions.is_empty() && prow.tide.target_urls.contains_key("*"));
+    assert!(prow.pubsub_subscriptions.contains_key("project") && prow.tide.target_urls.contains_key("*"));
     let decoration = prow.default_decoration("private/thing", "arm").unwrap();
     assert_eq!(decoration.gcs_configuration.unwrap().bucket, "s3://secret");
     assert_eq!(decoration.utility_images.unwrap().sidecar, "s-arm");

@@ -42,20 +42,21 @@ pub(super) fn read(text: &str, error: SyntaxError) -> Result<Tape<'static>, Synt
 }
 
 /// Marks a line within a quoted scalar, and those after it that cannot be beyond the scalar's end, as no quote is
-/// between.
+/// between. False if that is no help: the end of a document is one within quotes, too.
 fn pad(lines: &[&str], first: u32, padded: &mut BTreeSet<u32>) -> bool {
-    let new = first > 0 && padded.insert(first);
-    let quoted = |number: u32| lines.get(number as usize - 1).is_none_or(|line| line.contains(['"', '\'']));
-    let mut number = first;
-    while new && !quoted(number) {
-        number += 1;
-        match lines.get(number as usize - 1) {
-            // The end of a document is one within quotes, too: that is an error.
-            Some(line) if !line.starts_with("---") && !line.starts_with("...") => padded.insert(number),
-            _ => break,
-        };
+    let line = |number: u32| lines.get(number.checked_sub(1)? as usize).copied();
+    let ends = |line: &str| line.starts_with("---") || line.starts_with("...");
+    if line(first).is_none_or(ends) || !padded.insert(first) {
+        return false;
     }
-    new
+    let mut number = first;
+    while line(number).is_some_and(|line| !line.contains(['"', '\'']))
+        && line(number + 1).is_some_and(|next| !ends(next))
+    {
+        number += 1;
+        padded.insert(number);
+    }
+    true
 }
 
 /// The nodes, where they are in the text that was not mended.
