@@ -126,7 +126,7 @@ impl Refs {
         }
         if !self.repo_link.is_empty() {
             let link = self.repo_link.as_str();
-            return link.rsplit_once("://").map_or(link, |(_, rest)| rest).to_owned();
+            return link.split_once("://").map_or(link, |(_, rest)| rest).to_owned();
         }
         format!("github.com/{}/{}", self.org, self.repo)
     }

@@ -55,7 +55,7 @@ pub fn job_env(prowjob: &ProwJob, build_id: &str) -> Result<Env, serde_json::Err
 /// SRC_HOST and SRC_BASE.
 fn source(refs: &Refs) -> (String, String) {
     let org_repo = format!("{}/{}", refs.org, refs.repo);
-    let link = refs.repo_link.rsplit_once("://").map_or(refs.repo_link.as_str(), |(_, rest)| rest);
+    let link = refs.repo_link.split_once("://").map_or(refs.repo_link.as_str(), |(_, rest)| rest);
     let path = if refs.path_alias.is_empty() { link } else { &refs.path_alias };
     match path.split_once('/') {
         _ if path.is_empty() => ("github.com".to_owned(), org_repo),
