@@ -138,6 +138,7 @@ pub fn did_you_mean<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str
     let limit = (word.len() / 3).clamp(1, 3);
     candidates
         .into_iter()
+        .filter(|c| c.len().abs_diff(word.len()) <= limit)
         .map(|c| (edits(word, c), c))
         .filter(|(d, _)| *d <= limit)
         .min_by_key(|(d, _)| *d)

@@ -1,5 +1,7 @@
 //! Go's text/template (prow-config §11.1), compiled when the configuration is loaded.
 
+mod strings;
+
 use gtmpl_ng::{Context, Func, FuncError, Template, Value as TemplateValue};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
@@ -35,7 +37,8 @@ impl GoTemplate {
     pub fn new(source: &str) -> Result<GoTemplate, TemplateError> {
         let mut template = Template::default();
         template.add_funcs(&[("replace", replace as Func), ("index", index), ("eq", eq), ("ne", ne)]);
-        template.parse(source).map_err(|e| TemplateError::Parse(plainly(&e.to_string())))?;
+        let plain = strings::plain(source).map_err(TemplateError::Parse)?;
+        template.parse(&*plain).map_err(|e| TemplateError::Parse(plainly(&e.to_string())))?;
         Ok(GoTemplate { source: source.into(), compiled: Some(Arc::new(template)) })
     }
 
@@ -206,6 +209,7 @@ mod tests {
             ("{{- range .Spec.Refs.Pulls -}} {{.Number}} {{- end -}}", "7"),
             ("{{replace \"sub\" \"-\" .Spec.Type}}", "pre-mit"),
             ("{{index .Spec.Labels \"x\"}}", "y"),
+            (r#"{{print "\x60\x60note (?P<a>[\\w]+)" `\d"`}}"#, r#"``note (?P<a>[\w]+)\d""#),
         ] {
             assert_eq!(GoTemplate::new(source).unwrap().render(&data).unwrap(), want, "{source}");
         }
@@ -213,6 +217,9 @@ mod tests {
 
     #[test]
     fn mistakes_have_reasons() {
+        assert!(
+            GoTemplate::new(r#"{{"\q"}}"#).unwrap_err().to_string().contains("escape that Go does not know")
+        );
         assert!(GoTemplate::new("{{if}").unwrap_err().to_string().contains("invalid template"));
         let error = GoTemplate::new("{{.Nope.Deeper}}").unwrap().render(&json!({"A": 1})).unwrap_err();
         assert!(error.to_string().contains("{{.Nope.Deeper}}"), "{error}");

@@ -328,6 +328,11 @@ impl<'t, 'a> Cursor<'t, 'a> {
         }
         let text = nodes::key_text(self.tape, key).unwrap_or_default();
         let mut diagnostic = Diagnostic::warning("unknown key, it has no effect").kind(Finding::UnknownKey);
+        if findings.list.len() >= MAX_FINDINGS {
+            // It is not told, so what was meant does not matter.
+            findings.overflow(&diagnostic);
+            return;
+        }
         if let Some(meant) = did_you_mean(&text, fields) {
             diagnostic = diagnostic.suggest(format!("did you mean {meant:?}?"));
         }
