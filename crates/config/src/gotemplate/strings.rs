@@ -31,9 +31,9 @@ fn through_action<'s>(action: &'s str, out: &mut String) -> Result<&'s str, Stri
     while let Some(at) = rest.find(['"', '`', '\'', '}']) {
         let (before, from) = rest.split_at(at);
         out.push_str(before);
-        if from.starts_with("}}") {
+        if let Some(after) = from.strip_prefix("}}") {
             out.push_str("}}");
-            return Ok(&from[2..]);
+            return Ok(after);
         }
         let quote = from.chars().next().unwrap_or_default();
         let Some(len) = constant(from, quote) else {
