@@ -67,11 +67,18 @@ impl World {
     }
 }
 
+/// Whether it has been killed: on a busy machine a process dies a moment after the signal.
 fn gone(pid: &str) -> bool {
-    match std::fs::read_to_string(Path::new("/proc").join(pid).join("stat")) {
+    let dead = || match std::fs::read_to_string(Path::new("/proc").join(pid).join("stat")) {
         Ok(stat) => stat.contains(") Z "),
         Err(_) => true,
-    }
+    };
+    (0..6000).any(|_| {
+        dead() || {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            false
+        }
+    })
 }
 
 #[test]
