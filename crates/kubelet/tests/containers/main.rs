@@ -253,7 +253,8 @@ async fn a_pods_containers_share_a_network_that_this_machine_is_not_on(engine: &
     let gateway = "set -- $(ip route list default); nc -w 2 ${3:-127.0.0.1}";
     for network in [Network::Outbound, Network::Isolated, Network::Host] {
         let world = engine.world(|o| o.network = network).await;
-        let serve = "echo shared | nc -l -p 8080; echo served";
+        // From a file, which can be read at once: who asks has nothing to say, and nc goes when it hears that first.
+        let serve = "echo shared >/tmp/said; nc -l -p 8080 </tmp/said; echo served";
         // Over and over, until the other listens.
         let ask = format!(
             "while ! nc 127.0.0.1 8080 2>/dev/null; do sleep 0.1; done; nc -w 2 127.0.0.1 {port} 2>/dev/null || echo unreachable; \
